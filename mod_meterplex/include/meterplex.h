@@ -1,0 +1,207 @@
+/* meterplex.h: what core (mod_meterplex.so) offers to the other rooms inside httpd: the request context, the router,
+ * answers, the shared segment, jobs, registries of health and metrics. Exported functions of core, as mod_proxy does for
+ * mod_proxy_http; load mod_meterplex.so first. Registration functions are for register_hooks and the configuration
+ * phases (one thread); the others are thread-safe unless said otherwise.
+ */
+#ifndef METERPLEX_H
+#define METERPLEX_H
+
+#include "httpd.h"
+#include "http_config.h"
+
+#include "meterplex_call.h"
+
+/* Put before AP_DECLARE_MODULE: everything else of a room is hidden. */
+#define MPX_MODULE_EXPORT __attribute__((visibility("default")))
+
+/* --- The request ---------------------------------------------------------------------------------------------------- */
+
+/* Context of a client's request; its subrequests and internal redirects share it. */
+typedef struct mpx_request {
+    const char *id;                   /* X-Request-Id */
+    mpx_trace_t trace;                /* of this server's span */
+    int authenticated;                /* mpx_request_principal() has run: its outcome stands */
+    apr_status_t auth_status;
+    const mpx_principal_t *principal; /* or NULL */
+    mpx_call_t call;                  /* pool of the first request; tenant: the principal's */
+    mpx_problem_t problem;            /* noted for the error filter */
+    int admission;                    /* what mpx_request_admit() answered, -1 before */
+    const mpx_principal_t *metered;   /* set by usage when the request is admitted to a metered location */
+    void *limit;                      /* limit's own, in call.pool */
+    void *usage;                      /* usage's own, in call.pool */
+} mpx_request_t;
+
+/* The context of r (of its first request). Never NULL. */
+MPX_DECLARE(mpx_request_t *) mpx_request_get(request_rec *r);
+
+/* Authenticate the request once and remember the outcome.
+ * @return APR_SUCCESS, *principal NULL when there is no credential; MPX_FAILED with request->problem noted
+ * (401; 400 for two credentials; 503 when the database is away and the key is not known here) */
+MPX_DECLARE(apr_status_t) mpx_request_principal(request_rec *r, const mpx_principal_t **principal);
+
+/* The room that authenticates (identity). On MPX_FAILED the problem is in request->call.problem. */
+typedef apr_status_t (mpx_authenticate_fn)(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal);
+MPX_DECLARE(void) mpx_authenticator_register(mpx_authenticate_fn *fn);
+/* Does this tenant exist and is it not deleted? For a platform administrator who names one. APR_SUCCESS or MPX_FAILED. */
+typedef apr_status_t (mpx_tenant_check_fn)(mpx_call_t *call, const mpx_uuid_t *tenant);
+MPX_DECLARE(void) mpx_tenant_check_register(mpx_tenant_check_fn *fn);
+
+/* Admission (limits, later quotas): asked once for a request when its principal (maybe NULL) is known and allowed: in
+ * fixups of gated locations, in the handler of API routes. @return OK, or an HTTP status with request->problem set */
+typedef int (mpx_admit_fn)(request_rec *r, mpx_request_t *request);
+MPX_DECLARE(void) mpx_admission_register(mpx_admit_fn *fn);
+MPX_DECLARE(int) mpx_request_admit(request_rec *r); /* the first refusal ends it; the answer is remembered */
+
+/* Note a problem for the error filter and give the HTTP status to return from a hook. */
+MPX_DECLARE(int) mpx_problem_raise(request_rec *r, mpx_problem_code_e code, const char *format, ...) MPX_PRINTF(3, 4);
+MPX_DECLARE(int) mpx_problem_raise_call(request_rec *r, const mpx_call_t *call);
+
+/* --- Routes ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct mpx_http mpx_http_t;
+/* @return APR_SUCCESS after one of mpx_reply_*(), or MPX_FAILED with http->call->problem set */
+typedef apr_status_t (mpx_handler_fn)(mpx_http_t *http);
+
+#define MPX_ROUTE_PUBLIC 1u    /* no credential is looked at */
+#define MPX_ROUTE_PLATFORM 2u  /* platform administrators only */
+#define MPX_ROUTE_ANY_MEDIA 4u /* the handler judges the media type itself and reads http->body raw */
+#define MPX_ROUTE_EVENTS 8u    /* body limit of events */
+#define MPX_ROUTE_NO_BODY 16u  /* a POST whose body may be absent */
+
+typedef struct mpx_route {
+    const char *method;     /* "GET", "POST", ...; HEAD and OPTIONS come by themselves. NULL ends a table */
+    const char *pattern;    /* "/v1/tenants/{tenant}/api-keys/{key}"; {tenant} is resolved and checked by the router */
+    const char *permission; /* scope that is needed, or NULL */
+    unsigned flags;
+    mpx_handler_fn *handler;
+} mpx_route_t;
+
+/* Call in register_hooks. @param routes ended by a NULL method; lives as long as the module */
+MPX_DECLARE(void) mpx_routes_register(const mpx_route_t *routes);
+
+/* One exchange of an API route. */
+struct mpx_http {
+    request_rec *r;
+    mpx_request_t *request;
+    mpx_call_t *call;         /* &request->call: tenant, principal, problem, pool */
+    const mpx_route_t *route;
+    apr_table_t *params;      /* path parameters, decoded */
+    apr_table_t *query;       /* query parameters, decoded ('+' is a space); a repeated name is a 400 before the handler */
+    const char *body;         /* whole body, NUL-terminated, or NULL */
+    apr_size_t body_len;
+    const char *media_type;   /* lower case, without parameters, or NULL */
+    /* the answer, set by mpx_reply_*() and sent by the router after any commit */
+    int status;
+    const char *reply;
+    apr_size_t reply_len;
+    const char *reply_type;
+};
+
+/* Parse the body as JSON (400 bad_json). */
+MPX_DECLARE(apr_status_t) mpx_http_json(mpx_http_t *http, const mpx_json_t **body) MPX_MUST_CHECK;
+/* Parse it and read it with a field table (422 with all errors). */
+MPX_DECLARE(apr_status_t) mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target) MPX_MUST_CHECK;
+/* Refuse query parameters other than these (NULL-terminated list): 400 naming the parameter. A trailing '[' in a name
+ * allows any "name[...]". */
+MPX_DECLARE(apr_status_t) mpx_http_query_only(mpx_http_t *http, const char *const *names) MPX_MUST_CHECK;
+/* `limit` and `cursor`. @param filters text of the filters that the cursor is bound to, or NULL */
+MPX_DECLARE(apr_status_t) mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *page) MPX_MUST_CHECK;
+/* A time parameter. *given 0 when absent; 400 when malformed. */
+MPX_DECLARE(apr_status_t) mpx_http_time(mpx_http_t *http, const char *name, apr_time_t *out, int *given) MPX_MUST_CHECK;
+/* A TypeID path parameter; another prefix or shape is a 404. */
+MPX_DECLARE(apr_status_t) mpx_http_id(mpx_http_t *http, const char *param, const char *prefix, mpx_uuid_t *out) MPX_MUST_CHECK;
+
+/* Answers. They return APR_SUCCESS. */
+MPX_DECLARE(apr_status_t) mpx_reply_json(mpx_http_t *http, int status, mpx_jsonw_t *json);
+MPX_DECLARE(apr_status_t) mpx_reply_empty(mpx_http_t *http, int status);
+MPX_DECLARE(apr_status_t) mpx_reply_text(mpx_http_t *http, int status, const char *type, const char *text, apr_size_t len);
+/* {"data":[...],"next_cursor":...}: begin, write each item, end with the last shown row's key, or NULL at the list's end. */
+MPX_DECLARE(mpx_jsonw_t *) mpx_reply_list_begin(mpx_http_t *http);
+MPX_DECLARE(apr_status_t) mpx_reply_list_end(mpx_http_t *http, mpx_jsonw_t *json, const mpx_page_t *page,
+                                             const char *next_key);
+MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) MPX_PRINTF(2, 3);
+
+/* Strong entity tag of a row's version, for an answer with that one resource; the router then answers 304 to If-None-Match. */
+MPX_DECLARE(void) mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version);
+/* What a command needs to honour If-Match inside its transaction, on the locked row: NULL when there is no such field. */
+MPX_DECLARE(const char *) mpx_http_if_match(mpx_http_t *http);
+/* @param if_match the field's value or NULL @return 1 when the row in hand satisfies it (RFC 9110 section 13.1.1) */
+MPX_DECLARE(int) mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version);
+
+/* --- Server configuration that others need ------------------------------------------------------------------------------ */
+
+MPX_DECLARE(const char *) mpx_state_dir(void);                 /* absolute, or NULL when not configured */
+MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);             /* of this state directory */
+MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n);       /* all configured; the first signs; NULL when none */
+MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);
+/* A call for work outside a request (a job): system principal, no tenant. */
+MPX_DECLARE(void) mpx_call_system(mpx_call_t *call, apr_pool_t *pool);
+/* Is the database known to be away right now? One load from memory. */
+MPX_DECLARE(int) mpx_database_down(void);
+
+/* --- Shared memory -------------------------------------------------------------------------------------------------------- */
+
+/* Ask for a slice of the segment. Call in pre_config of every generation.
+ * @param weight   share of MeterplexSharedMemory relative to the others
+ * @param version  of the slice's layout: another version gets a fresh segment */
+MPX_DECLARE(void) mpx_shm_want(const char *name, unsigned weight, apr_uint32_t version);
+/* The slice, zeroed when *fresh. Valid from post_config on (after core's, which is APR_HOOK_FIRST), in parent and children;
+ * 64-byte aligned. */
+MPX_DECLARE(void *) mpx_shm_slice(const char *name, apr_size_t *size, int *fresh);
+
+/* --- Jobs ------------------------------------------------------------------------------------------------------------------ */
+
+typedef enum mpx_job_scope {
+    MPX_JOB_CHILD,  /* in every child */
+    MPX_JOB_NODE,   /* in one child of this node at a time; another takes over within a second when it dies */
+    MPX_JOB_CLUSTER /* on one node at a time, while the database is there */
+} mpx_job_scope_e;
+
+typedef struct mpx_job {
+    server_rec *server;
+    apr_pool_t *pool; /* cleared after the run */
+    mpx_call_t *call; /* system principal */
+} mpx_job_t;
+
+/* @return APR_SUCCESS; anything else is logged, counted, and backs the job off with jitter (at most 30 s).
+ * A run can be cut off anywhere by the end of the child: work is small items, each its own transaction. */
+typedef apr_status_t (mpx_job_fn)(mpx_job_t *job, void *baton);
+/* Call in post_config. Each job has a thread of its own in each child. */
+MPX_DECLARE(void) mpx_job_register(const char *name, apr_interval_time_t interval, mpx_job_scope_e scope, mpx_job_fn *fn,
+                                   void *baton);
+MPX_DECLARE(int) mpx_job_stopping(void); /* the child is ending: leave between items */
+
+/* --- Metrics and health ------------------------------------------------------------------------------------------------------ */
+
+typedef int mpx_metric_t; /* index into the shared segment; -1: the table is full, updates are ignored */
+/* Register in post_config of every generation; a series of the same name and labels continues.
+ * @param labels  as exposed: `result="ok"`, or NULL */
+MPX_DECLARE(mpx_metric_t) mpx_metric_counter(const char *name, const char *help, const char *labels);
+MPX_DECLARE(mpx_metric_t) mpx_metric_gauge(const char *name, const char *help, const char *labels);
+MPX_DECLARE(mpx_metric_t) mpx_metric_histogram(const char *name, const char *help, const char *labels); /* seconds */
+MPX_DECLARE(void) mpx_metric_add(mpx_metric_t metric, apr_uint64_t n);
+MPX_DECLARE(void) mpx_metric_set(mpx_metric_t metric, apr_int64_t value);
+MPX_DECLARE(void) mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us);
+
+typedef struct mpx_metric_sample {
+    const char *name, *help, *type, *labels; /* type: "counter", "gauge", "histogram" */
+    apr_int64_t value;
+    const apr_uint64_t *buckets;             /* histogram: cumulative, nbuckets of them, the last is +Inf */
+    const double *bounds;                    /* histogram: nbuckets - 1 upper bounds in seconds */
+    int nbuckets;
+    apr_uint64_t sum_us;
+} mpx_metric_sample_t;
+typedef void (mpx_metric_visit_fn)(const mpx_metric_sample_t *sample, void *baton);
+MPX_DECLARE(void) mpx_metric_walk(apr_pool_t *pool, mpx_metric_visit_fn *visit, void *baton); /* sorted by name */
+/* Called before a walk, to set gauges that are computed (table fill, queue depth). */
+typedef void (mpx_metric_refresh_fn)(void);
+MPX_DECLARE(void) mpx_metric_refresh_register(mpx_metric_refresh_fn *fn);
+
+typedef enum mpx_health { MPX_HEALTH_OK = 0, MPX_HEALTH_DEGRADED = 1, MPX_HEALTH_DOWN = 2 } mpx_health_e;
+/* A part of /health. Answers from memory, at once. @param detail an English phrase, or left NULL */
+typedef mpx_health_e (mpx_health_fn)(apr_pool_t *pool, const char **detail);
+MPX_DECLARE(void) mpx_health_register(const char *part, mpx_health_fn *fn);
+typedef void (mpx_health_visit_fn)(const char *part, mpx_health_e state, const char *detail, void *baton);
+MPX_DECLARE(void) mpx_health_walk(apr_pool_t *pool, mpx_health_visit_fn *visit, void *baton);
+
+#endif
