@@ -1,0 +1,14 @@
+# lib/: plain C on APR and libsodium; linked by every module, by meterplexctl, by unit tests and fuzz targets
+noinst_LTLIBRARIES += libmpx_lib.la
+libmpx_lib_la_SOURCES = \
+	mod_meterplex/lib/mpx_apikey.h \
+	mod_meterplex/lib/mpx_clf.h \
+	mod_meterplex/lib/mpx_decimal.h \
+	mod_meterplex/lib/mpx_event.h \
+	mod_meterplex/lib/mpx_json.h \
+	mod_meterplex/lib/mpx_net.h \
+	mod_meterplex/lib/mpx_rate.h \
+	mod_meterplex/lib/mpx_schema.h \
+	mod_meterplex/lib/mpx_secret.h \
+	mod_meterplex/lib/mpx_time.h \
+	mod_meterplex/lib/mpx_uuid.h

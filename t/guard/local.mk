@@ -1,0 +1,1 @@
+# Guards read the tree and the built objects and say what breaks a rule of the house.
