@@ -1,0 +1,69 @@
+/* core_private.h: what the files of core ask of each other. Not for other rooms. */
+#ifndef CORE_PRIVATE_H
+#define CORE_PRIVATE_H
+
+#include "../include/meterplex.h"
+
+#include "http_log.h"
+#include "http_protocol.h"
+#include "http_request.h"
+
+extern module AP_MODULE_DECLARE_DATA meterplex_module;
+APLOG_USE_MODULE(meterplex);
+
+/* --- Configuration (core_config.c) -------------------------------------------------------------------------------------- */
+
+/* Of the main server; one process has one state directory, one key ring, one segment. */
+typedef struct core_config {
+    apr_array_header_t *key_files; /* const char *, in the order given */
+    const char *state_dir;
+    apr_size_t shm_size;           /* bytes */
+    mpx_json_limits_t json;
+    apr_size_t body_max;           /* bytes; 1 MiB */
+    apr_size_t events_body_max;    /* bytes; 8 MiB */
+} core_config_t;
+
+/* Of a directory: is an error of httpd itself answered as problem+json here? -1: not said (then: on paths that Meterplex
+ * gates or answers). */
+typedef struct core_dir {
+    int problem;
+} core_dir_t;
+
+extern const command_rec core_directives[];
+void *core_create_server_config(apr_pool_t *pool, server_rec *s);
+void *core_merge_server_config(apr_pool_t *pool, void *base, void *add);
+void *core_create_dir_config(apr_pool_t *pool, char *path);
+void *core_merge_dir_config(apr_pool_t *pool, void *base, void *add);
+core_config_t *core_config(void);   /* of the running generation; set in check_config */
+server_rec *core_server(void);      /* the main server of the running generation */
+int core_config_check(apr_pool_t *pool, server_rec *s); /* check_config: OK, or HTTP_INTERNAL_SERVER_ERROR after a log line */
+int core_config_open(apr_pool_t *pconf, server_rec *s); /* post_config: key files, state directory and its lock, node id */
+
+/* --- Shared segment (core_shm.c) -------------------------------------------------------------------------------------------- */
+void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other rooms' */
+int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */
+
+/* --- Database (core_db_pool.c) -------------------------------------------------------------------------------------------------- */
+extern const char *const core_db_after[]; /* modules whose child_init must have run */
+int core_db_check(server_rec *s);         /* check_config: mod_dbd there, driver pgsql */
+void core_db_child_init(apr_pool_t *pool, server_rec *s);
+mpx_db_source_t *core_db_source(void);
+
+/* --- Jobs (core_jobs.c) ------------------------------------------------------------------------------------------------------------ */
+void core_jobs_reset(apr_pool_t *pconf);
+int core_jobs_start(apr_pool_t *pconf, server_rec *s); /* post_config, after every room's: makes the watchdogs */
+
+/* --- Metrics and health (core_metrics.c, core_health.c) ------------------------------------------------------------------------------ */
+void core_metrics_reset(apr_pool_t *pconf);
+int core_metrics_open(apr_pool_t *pconf, server_rec *s); /* post_config, after core_shm_open */
+void core_health_reset(apr_pool_t *pconf);
+
+/* --- Request, errors, router (core_request.c, core_problem.c, core_router.c, ...) ------------------------------------------------- */
+void core_request_reset(apr_pool_t *pconf);  /* clears authenticator, admission list, tenant check */
+void core_request_register(apr_pool_t *pool); /* hooks: post_read_request, log_transaction, ... */
+void core_problem_register(apr_pool_t *pool); /* error filter and its hook */
+void core_router_reset(apr_pool_t *pconf);
+void core_router_register(apr_pool_t *pool);  /* handler "meterplex-api"; check_config: routes without two handlers; -D DUMP_ROUTES */
+void core_access_log_register(apr_pool_t *pool); /* %{...}^MX for mod_log_config */
+
+#endif
