@@ -8,7 +8,6 @@
 #include "http_protocol.h"
 #include "http_request.h"
 
-extern module AP_MODULE_DECLARE_DATA meterplex_module;
 APLOG_USE_MODULE(meterplex);
 
 /* --- Configuration (core_config.c) -------------------------------------------------------------------------------------- */
@@ -64,6 +63,7 @@ void core_request_register(apr_pool_t *pool); /* hooks: post_read_request, log_t
 void core_problem_register(apr_pool_t *pool); /* error filter and its hook */
 void core_router_reset(apr_pool_t *pconf);
 void core_router_register(apr_pool_t *pool);  /* handler "meterplex-api"; check_config: routes without two handlers; -D DUMP_ROUTES */
+void core_idempotency_jobs(void);              /* post_config: expiry of remembered answers */
 void core_access_log_register(apr_pool_t *pool); /* %{...}^MX for mod_log_config */
 
 #endif

@@ -1,8 +1,29 @@
 # core: libmpx_db.la is the part without httpd (meterplexctl links it too), libmpx_core.la the part with it,
 # mod_meterplex.so both and the composition root.
 noinst_LTLIBRARIES += libmpx_db.la libmpx_core.la
-libmpx_db_la_SOURCES =
-libmpx_core_la_SOURCES =
+libmpx_db_la_SOURCES = \
+	mod_meterplex/core/core_append.c \
+	mod_meterplex/core/core_call.c \
+	mod_meterplex/core/core_db.c \
+	mod_meterplex/core/core_db.h \
+	mod_meterplex/core/core_db_param.c \
+	mod_meterplex/core/core_db_problem.c \
+	mod_meterplex/core/core_db_single.c \
+	mod_meterplex/core/core_tx.c \
+	mod_meterplex/core/core_tx.h
+
+libmpx_core_la_SOURCES = \
+	mod_meterplex/core/core_config.c \
+	mod_meterplex/core/core_db_pool.c \
+	mod_meterplex/core/core_health.c \
+	mod_meterplex/core/core_jobs.c \
+	mod_meterplex/core/core_metrics.c \
+	mod_meterplex/core/core_private.h \
+	mod_meterplex/core/core_shm.c
+
+BUILT_SOURCES += mod_meterplex/core/core_sql.h
+CLEANFILES += mod_meterplex/core/core_sql.h
+EXTRA_DIST += mod_meterplex/core/core.sql
 
 if ROOM_CORE
 module_LTLIBRARIES += mod_meterplex.la

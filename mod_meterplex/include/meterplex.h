@@ -11,7 +11,9 @@
 
 #include "meterplex_call.h"
 
-/* Put before AP_DECLARE_MODULE: everything else of a room is hidden. */
+/* Everything else of a room is hidden. The composition root says
+ *     MPX_MODULE_EXPORT module AP_MODULE_DECLARE_DATA meterplex_X_module = { STANDARD20_MODULE_STUFF, ... };
+ * and the room's private header APLOG_USE_MODULE(meterplex_X), so that LogLevel meterplex_X:debug works in all its files. */
 #define MPX_MODULE_EXPORT __attribute__((visibility("default")))
 
 /* --- The request ---------------------------------------------------------------------------------------------------- */
@@ -138,6 +140,17 @@ MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);
 MPX_DECLARE(void) mpx_call_system(mpx_call_t *call, apr_pool_t *pool);
 /* Is the database known to be away right now? One load from memory. */
 MPX_DECLARE(int) mpx_database_down(void);
+
+/* --- Notifications of the database ---------------------------------------------------------------------------------------- */
+
+struct mpx_job;
+typedef void (mpx_listen_fn)(const char *payload, void *baton);
+/* Wait up to timeout for NOTIFY on a channel, on a connection of this child kept for it. For jobs only, from one thread for
+ * each channel.
+ * @param reconnected  set when the connection was made anew: what was notified meanwhile is unknown
+ * @return APR_SUCCESS, or APR_EGENERAL when there is no connection now */
+MPX_DECLARE(apr_status_t) mpx_listen_wait(struct mpx_job *job, const char *channel, apr_interval_time_t timeout,
+                                          mpx_listen_fn *fn, void *baton, int *reconnected);
 
 /* --- Shared memory -------------------------------------------------------------------------------------------------------- */
 

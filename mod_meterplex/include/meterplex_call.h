@@ -22,7 +22,7 @@
 
 #define MPX_DECLARE(type) __attribute__((visibility("default"))) type
 #define MPX_MUST_CHECK __attribute__((warn_unused_result))
-#define MPX_PRINTF(format, arguments) __attribute__((format(printf, format, arguments)))
+#define MPX_PRINTF(template, first) __attribute__((format(printf, template, first)))
 
 /* Returned by whatever has set call->problem. Any other failure code is a programming error and becomes `internal`. */
 #define MPX_FAILED (APR_OS_START_USERERR + 101)
@@ -105,7 +105,7 @@ MPX_DECLARE(apr_status_t) mpx_fail_fields(mpx_call_t *call, apr_array_header_t *
 MPX_DECLARE(apr_status_t) mpx_fail_field(mpx_call_t *call, mpx_problem_code_e code, const char *pointer,
                                          const char *field_code, const char *detail);
 
-/* A new time-ordered id (UUIDv7 of call->now and the kernel's randomness). */
+/* A new time-ordered id (UUIDv7 of the present moment, so that ids made within a call sort as they were made). */
 MPX_DECLARE(mpx_uuid_t) mpx_call_new_id(mpx_call_t *call);
 
 /* --- Database ------------------------------------------------------------------------------------------------------ */

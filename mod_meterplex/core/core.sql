@@ -1,0 +1,17 @@
+-- Named statements of core. Each block becomes a constant SQL_<name> (support/sql2h.awk).
+
+-- name: event_append
+INSERT INTO events.outbox (tenant_id, id, type, subject, payload, request_id)
+VALUES (core.tenant_id(), $1, $2, $3, $4::jsonb, $5);
+
+-- name: audit_append
+INSERT INTO audit.entries (tenant_id, id, actor, as_platform, action, target, client, request_id, details)
+VALUES (core.tenant_id(), $1, $2, $3, $4, $5, $6, $7, $8::jsonb);
+
+-- name: job_lease_take
+-- The lease of a cluster job: taken when free, expired or ours. One row back means that it is ours.
+INSERT INTO core.job_leases AS l (job, node_id, expires_at)
+VALUES ($1, $2, now() + $3::bigint * interval '1 microsecond')
+ON CONFLICT (job) DO UPDATE SET node_id = excluded.node_id, expires_at = excluded.expires_at
+    WHERE l.node_id = excluded.node_id OR l.expires_at < now()
+RETURNING true;

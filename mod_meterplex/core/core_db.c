@@ -1,0 +1,361 @@
+/* core_db.c: the only file that includes libpq-fe.h. Every wait is a poll with a deadline: a server that is frozen or
+ * unreachable costs a bounded time, which libpq's blocking calls cannot promise (tcp_user_timeout does not exist for Unix
+ * sockets, and PQcancel connects synchronously).
+ */
+#include "core_db.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <apr_strings.h>
+#include <libpq-fe.h>
+
+#define POLL_SLICE_MS 50 /* how often alive() is asked while waiting */
+
+struct mpx_db {
+    PGconn *conn;
+    void *owner;
+};
+
+struct mpx_rows {
+    PGresult *result;
+};
+
+mpx_db_t *core_db_adopt(apr_pool_t *pool, void *pgconn, void *owner)
+{
+    mpx_db_t *db = apr_pcalloc(pool, sizeof *db);
+    db->conn = pgconn;
+    db->owner = owner;
+    PQsetnonblocking(db->conn, 1);
+    return db;
+}
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+}
+
+mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **error)
+{
+    PGconn *conn = PQconnectdb(conninfo);
+    if (PQstatus(conn) != CONNECTION_OK) {
+        *error = apr_pstrdup(pool, PQerrorMessage(conn));
+        PQfinish(conn);
+        return NULL;
+    }
+    PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    return core_db_adopt(pool, conn, NULL);
+}
+
+/* Drive PQconnectPoll until the connection stands or the deadline passes. */
+static int connect_finish(PGconn *conn, apr_time_t deadline)
+{
+    PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+    while (state != PGRES_POLLING_OK) {
+        struct pollfd fd = { PQsocket(conn), state == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0 };
+        apr_interval_time_t left = deadline - apr_time_now();
+        if (state == PGRES_POLLING_FAILED || fd.fd < 0 || left <= 0
+            || (poll(&fd, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)) {
+            return 0;
+        }
+        state = PQconnectPoll(conn);
+    }
+    return 1;
+}
+
+mpx_db_t *core_db_connect_like(apr_pool_t *pool, mpx_db_t *like, apr_interval_time_t timeout)
+{
+    PQconninfoOption *options = PQconninfo(like->conn), *o;
+    const char **names = apr_pcalloc(pool, 64 * sizeof *names);
+    const char **values = apr_pcalloc(pool, 64 * sizeof *values);
+    PGconn *conn;
+    int n = 0;
+
+    for (o = options; o && o->keyword && n < 63; o++) {
+        if (o->val && *o->val) {
+            names[n] = o->keyword;
+            values[n++] = o->val;
+        }
+    }
+    conn = PQconnectStartParams(names, values, 0);
+    PQconninfoFree(options);
+    if (conn == NULL || PQstatus(conn) == CONNECTION_BAD || !connect_finish(conn, apr_time_now() + timeout)) {
+        PQfinish(conn);
+        return NULL;
+    }
+    PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    return core_db_adopt(pool, conn, NULL);
+}
+
+void core_db_close(mpx_db_t *db)
+{
+    PQfinish(db->conn);
+    db->conn = NULL;
+}
+
+void *core_db_owner(mpx_db_t *db)
+{
+    return db->owner;
+}
+
+int core_db_usable(mpx_db_t *db)
+{
+    struct pollfd fd = { PQsocket(db->conn), POLLIN, 0 };
+    if (PQstatus(db->conn) != CONNECTION_OK || PQtransactionStatus(db->conn) != PQTRANS_IDLE) {
+        return 0;
+    }
+    /* Readable while idle: the server has closed it, or has something to say (a parameter, a notice). */
+    if (poll(&fd, 1, 0) > 0) {
+        return PQconsumeInput(db->conn) && !PQisBusy(db->conn) && PQstatus(db->conn) == CONNECTION_OK;
+    }
+    return 1;
+}
+
+void core_db_break(mpx_db_t *db)
+{
+    int fd = PQsocket(db->conn);
+    if (fd >= 0) {
+        shutdown(fd, SHUT_RDWR);
+        /* Reading the end of file is what makes PQstatus() say CONNECTION_BAD. */
+        while (PQstatus(db->conn) == CONNECTION_OK && PQconsumeInput(db->conn)) {
+        }
+    }
+}
+
+static const char *field(apr_pool_t *pool, const PGresult *result, int code)
+{
+    const char *text = PQresultErrorField(result, code);
+    return text ? apr_pstrdup(pool, text) : "";
+}
+
+/* The last column named in "Key (tenant_id, slug)=(...) already exists.": what the caller knows as a field. */
+static const char *violated_column(apr_pool_t *pool, const PGresult *result)
+{
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL), *end, *start;
+    if (detail == NULL || strncmp(detail, "Key (", 5) != 0 || (end = strstr(detail, ")=(")) == NULL) {
+        return "";
+    }
+    for (start = end; start > detail && start[-1] != '(' && start[-1] != ' '; start--) {
+    }
+    return apr_pstrndup(pool, start, (apr_size_t)(end - start));
+}
+
+static void read_error(apr_pool_t *pool, const PGresult *result, core_db_error_t *error)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    apr_cpystrn(error->state, state ? state : "", sizeof error->state);
+    error->message = field(pool, result, PG_DIAG_MESSAGE_PRIMARY);
+    error->constraint = field(pool, result, PG_DIAG_CONSTRAINT_NAME);
+    error->column = violated_column(pool, result);
+}
+
+/* One turn of waiting: flush what is unsent, read what has come. @return 0 when the connection is lost */
+static int turn(PGconn *conn)
+{
+    struct pollfd fd = { PQsocket(conn), POLLIN, 0 };
+    int unsent = PQflush(conn);
+    if (unsent < 0 || fd.fd < 0) {
+        return 0;
+    }
+    if (unsent > 0) {
+        fd.events |= POLLOUT;
+    }
+    if (poll(&fd, 1, POLL_SLICE_MS) < 0 && errno != EINTR) {
+        return 0;
+    }
+    return (fd.revents & (POLLIN | POLLERR | POLLHUP)) ? PQconsumeInput(conn) : 1;
+}
+
+static apr_status_t clear_result(void *result)
+{
+    PQclear(result);
+    return APR_SUCCESS;
+}
+
+/* Wait for all results of what was sent; the last one's rows are kept, the first error wins. */
+static core_db_outcome_e collect(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait, mpx_rows_t **rows,
+                                 core_db_error_t *error)
+{
+    apr_time_t deadline = apr_time_now() + wait->timeout;
+    core_db_outcome_e outcome = CORE_DB_OK;
+    PGresult *result, *last = NULL;
+
+    for (;;) {
+        while (PQflush(db->conn) != 0 || PQisBusy(db->conn)) {
+            mpx_db_source_t *source = wait->source;
+            if (!turn(db->conn) || apr_time_now() > deadline || (source && source->alive && !source->alive(source))) {
+                PQclear(last);
+                core_db_break(db);
+                return CORE_DB_LOST;
+            }
+        }
+        result = PQgetResult(db->conn);
+        if (result == NULL) {
+            break;
+        }
+        switch (PQresultStatus(result)) {
+        case PGRES_TUPLES_OK:
+        case PGRES_COMMAND_OK:
+        case PGRES_EMPTY_QUERY:
+            PQclear(last);
+            last = result;
+            break;
+        default:
+            if (outcome == CORE_DB_OK) {
+                outcome = CORE_DB_ERROR;
+                read_error(pool, result, error);
+            }
+            PQclear(result);
+        }
+    }
+    if (PQstatus(db->conn) != CONNECTION_OK || (outcome == CORE_DB_ERROR && core_db_state_is_lost(error->state))) {
+        PQclear(last);
+        core_db_break(db);
+        return CORE_DB_LOST;
+    }
+    if (last) {
+        if (rows && outcome == CORE_DB_OK) {
+            *rows = apr_palloc(pool, sizeof **rows);
+            (*rows)->result = last;
+            apr_pool_cleanup_register(pool, last, clear_result, apr_pool_cleanup_null);
+        }
+        else {
+            PQclear(last);
+        }
+    }
+    return outcome;
+}
+
+static void error_reset(core_db_error_t *error)
+{
+    error->state[0] = '\0';
+    error->message = error->constraint = error->column = "";
+}
+
+core_db_outcome_e core_db_exec(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait, const char *sql,
+                               const mpx_param_t *params, int nparams, mpx_rows_t **rows, core_db_error_t *error)
+{
+    Oid types[32];
+    const char *values[32];
+    int lengths[32], formats[32], i;
+
+    error_reset(error);
+    if (nparams > 32) {
+        error->message = "more than 32 parameters";
+        return CORE_DB_ERROR;
+    }
+    for (i = 0; i < nparams; i++) {
+        types[i] = params[i].oid;
+        values[i] = params[i].value;
+        lengths[i] = (int)params[i].len;
+        formats[i] = params[i].oid != 0;
+    }
+    if (!PQsendQueryParams(db->conn, sql, nparams, types, values, lengths, formats, 0)) {
+        core_db_break(db);
+        return CORE_DB_LOST;
+    }
+    return collect(db, pool, wait, rows, error);
+}
+
+core_db_outcome_e core_db_script(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait, const char *sql,
+                                 core_db_error_t *error)
+{
+    error_reset(error);
+    if (!PQsendQuery(db->conn, sql)) {
+        core_db_break(db);
+        return CORE_DB_LOST;
+    }
+    return collect(db, pool, wait, NULL, error);
+}
+
+int core_db_notifications(mpx_db_t *db, apr_interval_time_t timeout, core_db_notify_fn *fn, void *baton)
+{
+    struct pollfd fd = { PQsocket(db->conn), POLLIN, 0 };
+    PGnotify *notify;
+    int n = 0;
+
+    /* Some may have come with the answer to another statement: those are not to be read from the socket any more. */
+    notify = PQnotifies(db->conn);
+    if (notify == NULL) {
+        if (fd.fd < 0 || (poll(&fd, 1, (int)(timeout / 1000)) < 0 && errno != EINTR) || !PQconsumeInput(db->conn)) {
+            return -1;
+        }
+        notify = PQnotifies(db->conn);
+    }
+    for (; notify; notify = PQnotifies(db->conn)) {
+        fn(notify->extra, baton);
+        PQfreemem(notify);
+        n++;
+    }
+    return PQstatus(db->conn) == CONNECTION_OK ? n : -1;
+}
+
+/* --- Rows ------------------------------------------------------------------------------------------------------------- */
+
+int mpx_rows_count(const mpx_rows_t *rows)
+{
+    return PQntuples(rows->result);
+}
+
+apr_int64_t mpx_rows_affected(const mpx_rows_t *rows)
+{
+    return apr_atoi64(PQcmdTuples(rows->result));
+}
+
+const char *mpx_rows_text(const mpx_rows_t *rows, int row, int column)
+{
+    return PQgetisnull(rows->result, row, column) ? NULL : PQgetvalue(rows->result, row, column);
+}
+
+apr_int64_t mpx_rows_int(const mpx_rows_t *rows, int row, int column)
+{
+    return apr_atoi64(PQgetvalue(rows->result, row, column));
+}
+
+int mpx_rows_bool(const mpx_rows_t *rows, int row, int column)
+{
+    return PQgetvalue(rows->result, row, column)[0] == 't';
+}
+
+int mpx_rows_uuid(const mpx_rows_t *rows, int row, int column, mpx_uuid_t *out)
+{
+    const char *text = mpx_rows_text(rows, row, column);
+    return text && mpx_uuid_parse(text, out);
+}
+
+int mpx_rows_time(const mpx_rows_t *rows, int row, int column, apr_time_t *out)
+{
+    const char *text = mpx_rows_text(rows, row, column);
+    if (text == NULL) {
+        return 0;
+    }
+    *out = apr_atoi64(text);
+    return 1;
+}
+
+static int hex_digit(char c)
+{
+    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+int mpx_rows_bytes(const mpx_rows_t *rows, int row, int column, apr_pool_t *pool, const unsigned char **out,
+                   apr_size_t *len)
+{
+    const char *text = mpx_rows_text(rows, row, column);
+    unsigned char *bytes;
+    apr_size_t i;
+
+    /* bytea_output = hex is the server's default; another setting is refused rather than misread. */
+    if (text == NULL || text[0] != '\\' || text[1] != 'x') {
+        return 0;
+    }
+    *len = strlen(text + 2) / 2;
+    bytes = apr_palloc(pool, *len + 1);
+    for (i = 0; i < *len; i++) {
+        bytes[i] = (unsigned char)(hex_digit(text[2 + 2 * i]) << 4 | hex_digit(text[3 + 2 * i]));
+    }
+    *out = bytes;
+    return 1;
+}

@@ -1,0 +1,569 @@
+/* core_db_pool.c: the server's connection source: mod_dbd's pool with bounded waits.
+ *
+ * mod_dbd has no time limit for acquiring a connection, opens new ones while it holds the pool's lock, and a connect to a
+ * host that does not answer takes connect_timeout (2 s at the least). So request threads never call it: one thread in each
+ * child, the opener, takes connections from mod_dbd and returns them; request threads borrow from the short list that it
+ * keeps, with a deadline, and give back in microseconds. A second thread, the pulse, asks the server for a sign of life
+ * on a connection of its own while statements are waited for. When it fails, every waiting request ends at once and new
+ * ones are refused at once, until the opener has found the database again. So the API answers within a second whatever
+ * the database does, while a slow statement on a healthy database may take its time.
+ */
+#include "core_private.h"
+
+#include "apr_dbd.h"
+#include "apr_strings.h"
+#include "apr_thread_cond.h"
+#include "apr_thread_proc.h"
+#include "mod_dbd.h"
+
+#include "core_db.h"
+
+#define BORROW_WAIT apr_time_from_msec(700)
+#define PULSE_INTERVAL apr_time_from_msec(200)
+#define PULSE_DEADLINE apr_time_from_msec(400)
+#define RETRY_INTERVAL apr_time_from_msec(250)
+#define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
+#define IDLE_KEEP apr_time_from_sec(60)
+#define STATEMENT_TIMEOUT apr_time_from_sec(30)
+#define POOL_MAX 64
+#define DBD_MAX_DEFAULT 10 /* mod_dbd's own default of DBDMax */
+
+typedef struct idle_connection {
+    mpx_db_t *db;
+    apr_time_t since;
+} idle_connection_t;
+
+typedef struct db_pool {
+    mpx_db_source_t source; /* first: what requests see */
+    server_rec *server;
+    apr_pool_t *pool;       /* of this child, with an allocator of its own: used under the mutex only */
+    apr_thread_mutex_t *mutex;
+    apr_thread_cond_t *available, *wanted;
+    apr_thread_t *opener, *pulse;
+    idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
+    int nidle, open, max, waiting, borrowed, stopping;
+    mpx_db_t *heart;        /* the pulse's own; NULL until a first connection has been made */
+    mpx_db_t *pattern;      /* the first heart, kept to the end: its parameters are those of every further connection */
+    volatile int down;
+} db_pool_t;
+
+static db_pool_t *db_pool;
+static APR_OPTIONAL_FN_TYPE(ap_dbd_open) *dbd_open;
+static APR_OPTIONAL_FN_TYPE(ap_dbd_close) *dbd_close;
+
+const char *const core_db_after[] = { "mod_dbd.c", NULL };
+
+static void lock(db_pool_t *p)
+{
+    apr_thread_mutex_lock(p->mutex);
+}
+
+static void unlock(db_pool_t *p)
+{
+    apr_thread_mutex_unlock(p->mutex);
+}
+
+/* Any thread; not under the mutex. */
+static void set_down(db_pool_t *p, int down, const char *why)
+{
+    lock(p);
+    if (p->down != down) {
+        p->down = down;
+        ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
+                     down ? "is away" : "is back", why);
+    }
+    apr_thread_cond_broadcast(p->available);
+    unlock(p);
+}
+
+/* Give a connection to mod_dbd again; a broken one is made anew by it when it is next asked for. Not under the mutex. */
+static void hand_back(db_pool_t *p, mpx_db_t *db)
+{
+    dbd_close(p->server, core_db_owner(db));
+}
+
+static void discard(db_pool_t *p, mpx_db_t *db)
+{
+    core_db_break(db);
+    hand_back(p, db);
+    lock(p);
+    p->open--;
+    unlock(p);
+}
+
+static void discard_idle(db_pool_t *p)
+{
+    for (;;) {
+        mpx_db_t *db = NULL;
+        lock(p);
+        if (p->nidle > 0) {
+            db = p->idle[--p->nidle].db;
+        }
+        unlock(p);
+        if (db == NULL) {
+            return;
+        }
+        discard(p, db);
+    }
+}
+
+/* --- What requests call ------------------------------------------------------------------------------------------------ */
+
+static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
+{
+    db_pool_t *p = (db_pool_t *)self;
+    apr_time_t deadline = apr_time_now() + BORROW_WAIT;
+    apr_status_t rv = APR_SUCCESS;
+
+    lock(p);
+    for (;;) {
+        apr_interval_time_t left = deadline - apr_time_now();
+        if (p->down || p->stopping) {
+            rv = APR_EGENERAL;
+            break;
+        }
+        if (p->nidle > 0) {
+            mpx_db_t *db = p->idle[--p->nidle].db;
+            p->borrowed++;
+            unlock(p);
+            if (core_db_usable(db)) {
+                *out = db;
+                return APR_SUCCESS;
+            }
+            discard(p, db);
+            lock(p);
+            p->borrowed--;
+            continue;
+        }
+        if (left <= 0) {
+            rv = APR_TIMEUP;
+            break;
+        }
+        p->waiting++;
+        apr_thread_cond_signal(p->wanted);
+        apr_thread_cond_timedwait(p->available, p->mutex, left);
+        p->waiting--;
+    }
+    unlock(p);
+    return rv;
+}
+
+static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
+{
+    db_pool_t *p = (db_pool_t *)self;
+
+    if (broken || !core_db_usable(db)) {
+        discard(p, db);
+        lock(p);
+        p->borrowed--;
+        apr_thread_cond_signal(p->wanted);
+        unlock(p);
+        return;
+    }
+    lock(p);
+    p->borrowed--;
+    p->idle[p->nidle].db = db;
+    p->idle[p->nidle++].since = apr_time_now();
+    apr_thread_cond_signal(p->available);
+    unlock(p);
+}
+
+static int pool_alive(mpx_db_source_t *self)
+{
+    return !((db_pool_t *)self)->down;
+}
+
+static void pool_log(mpx_db_source_t *self, int severity, const char *message)
+{
+    ap_log_error(APLOG_MARK, severity, 0, ((db_pool_t *)self)->server, "%s", message);
+}
+
+/* --- The opener ---------------------------------------------------------------------------------------------------------- */
+
+/* A connection outside mod_dbd's pool, for the pulse and for LISTEN. */
+static mpx_db_t *extra_connection(db_pool_t *p, apr_pool_t *pool)
+{
+    mpx_db_t *pattern;
+    lock(p);
+    pattern = p->pattern;
+    unlock(p);
+    return pattern ? core_db_connect_like(pool, pattern, PULSE_DEADLINE) : NULL;
+}
+
+static int answers(mpx_db_t *db, apr_pool_t *pool)
+{
+    core_db_wait_t wait = { PULSE_DEADLINE, NULL };
+    core_db_error_t error;
+    return core_db_script(db, pool, &wait, "SELECT 1", &error) == CORE_DB_OK;
+}
+
+/* Take one more connection from mod_dbd. Blocks for as long as libpq's connect does. */
+static void open_one(db_pool_t *p, apr_pool_t *scratch)
+{
+    ap_dbd_t *dbd = dbd_open(scratch, p->server);
+    void *native = dbd ? apr_dbd_native_handle(dbd->driver, dbd->handle) : NULL;
+    mpx_db_t *db;
+    int others;
+
+    if (native == NULL) {
+        lock(p);
+        others = p->open;
+        if (others > 0) {
+            p->max = others; /* the server takes no more of us; grows again when one of them goes */
+        }
+        unlock(p);
+        if (others == 0) {
+            set_down(p, 1, "no connection can be made");
+        }
+        return;
+    }
+    lock(p);
+    db = core_db_adopt(dbd->pool, native, dbd);
+    p->open++;
+    p->idle[p->nidle].db = db;
+    p->idle[p->nidle++].since = apr_time_now();
+    apr_thread_cond_signal(p->available);
+    unlock(p);
+}
+
+/* The database is known to be away: look for it. */
+static void seek(db_pool_t *p, apr_pool_t *scratch)
+{
+    mpx_db_t *probe;
+
+    discard_idle(p);
+    if (p->pattern == NULL) {
+        ap_dbd_t *dbd = dbd_open(scratch, p->server);
+        if (dbd) {
+            dbd_close(p->server, dbd);
+            set_down(p, 0, "a connection was made");
+        }
+        return;
+    }
+    probe = extra_connection(p, scratch);
+    if (probe) {
+        if (answers(probe, scratch)) {
+            set_down(p, 0, "it answers");
+        }
+        core_db_close(probe);
+    }
+}
+
+static void close_unused(db_pool_t *p)
+{
+    mpx_db_t *db = NULL;
+    lock(p);
+    if (p->nidle > 1 && p->idle[0].since < apr_time_now() - IDLE_KEEP) {
+        db = p->idle[0].db;
+        memmove(p->idle, p->idle + 1, (apr_size_t)--p->nidle * sizeof *p->idle);
+        p->open--;
+    }
+    unlock(p);
+    if (db) {
+        hand_back(p, db);
+    }
+}
+
+static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
+{
+    db_pool_t *p = data;
+    int configured = p->max;
+    apr_pool_t *scratch;
+
+    apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
+    lock(p);
+    while (!p->stopping) {
+        /* The first connection is made without being asked for: it tells whether the database is there. */
+        int needed = (p->waiting > p->nidle && p->open < p->max) || (p->open == 0 && p->pattern == NULL);
+        int down = p->down;
+        if (!needed && !down) {
+            apr_thread_cond_timedwait(p->wanted, p->mutex, apr_time_from_sec(1));
+        }
+        else if (down) {
+            apr_thread_cond_timedwait(p->wanted, p->mutex, RETRY_INTERVAL);
+        }
+        if (p->stopping) {
+            break;
+        }
+        needed = needed || (p->waiting > p->nidle && p->open < p->max);
+        if (p->open < p->max) {
+            p->max = configured;
+        }
+        unlock(p);
+        if (down) {
+            seek(p, scratch);
+        }
+        else if (needed) {
+            open_one(p, scratch);
+        }
+        else {
+            close_unused(p);
+        }
+        apr_pool_clear(scratch);
+        lock(p);
+    }
+    unlock(p);
+    apr_pool_destroy(scratch);
+    return NULL;
+}
+
+/* --- The pulse ------------------------------------------------------------------------------------------------------------- */
+
+/* Make the heart like any connection that there is. */
+static void heart_make(db_pool_t *p)
+{
+    mpx_db_t *heart = NULL;
+    lock(p);
+    if (p->nidle > 0) {
+        /* Under the mutex so that nobody borrows the pattern meanwhile; bounded by the deadline. */
+        heart = core_db_connect_like(p->pool, p->idle[0].db, PULSE_DEADLINE);
+    }
+    if (heart) {
+        p->heart = p->pattern = heart;
+    }
+    unlock(p);
+}
+
+/* Replace a heart that has stopped, once the database is there again. */
+static void heart_renew(db_pool_t *p)
+{
+    mpx_db_t *fresh = extra_connection(p, p->pool), *old;
+    if (fresh) {
+        lock(p);
+        old = p->heart;
+        p->heart = fresh;
+        unlock(p);
+        if (old != p->pattern) {
+            core_db_close(old);
+        }
+    }
+}
+
+static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
+{
+    db_pool_t *p = data;
+    apr_pool_t *scratch;
+    unsigned turn;
+
+    apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
+    for (turn = 0; !p->stopping; turn++) {
+        apr_sleep(PULSE_INTERVAL);
+        if (p->heart == NULL) {
+            heart_make(p);
+        }
+        else if (!p->down && (p->borrowed > 0 || turn % QUIET_TURNS == 0)) {
+            if (!core_db_usable(p->heart)) {
+                heart_renew(p);
+            }
+            if (!answers(p->heart, scratch)) {
+                set_down(p, 1, "no sign of life");
+            }
+        }
+        apr_pool_clear(scratch);
+    }
+    apr_pool_destroy(scratch);
+    return NULL;
+}
+
+/* --- Start and end ------------------------------------------------------------------------------------------------------------ */
+
+static apr_status_t pool_stop(void *data)
+{
+    db_pool_t *p = data;
+    apr_status_t ignored;
+
+    lock(p);
+    p->stopping = 1;
+    apr_thread_cond_broadcast(p->wanted);
+    apr_thread_cond_broadcast(p->available);
+    unlock(p);
+    apr_thread_join(&ignored, p->opener);
+    apr_thread_join(&ignored, p->pulse);
+    while (p->nidle > 0) {
+        hand_back(p, p->idle[--p->nidle].db);
+    }
+    if (p->heart && p->heart != p->pattern) {
+        core_db_close(p->heart);
+    }
+    if (p->pattern) {
+        core_db_close(p->pattern);
+    }
+    p->heart = p->pattern = NULL;
+    return APR_SUCCESS;
+}
+
+/* The value of DBDMax, which mod_dbd keeps to itself. */
+static int configured_max(const ap_directive_t *d)
+{
+    int max = 0;
+    for (; d; d = d->next) {
+        if (ap_cstr_casecmp(d->directive, "DBDMax") == 0) {
+            max = atoi(d->args);
+        }
+        else if (d->first_child && max == 0) {
+            max = configured_max(d->first_child);
+        }
+    }
+    return max;
+}
+
+static const char *configured_driver(const ap_directive_t *d)
+{
+    const char *driver = NULL;
+    for (; d && !driver; d = d->next) {
+        driver = ap_cstr_casecmp(d->directive, "DBDriver") == 0 ? d->args : NULL;
+        if (!driver && d->first_child) {
+            driver = configured_driver(d->first_child);
+        }
+    }
+    return driver;
+}
+
+int core_db_check(server_rec *s)
+{
+    const char *driver = configured_driver(ap_conftree);
+
+    dbd_open = APR_RETRIEVE_OPTIONAL_FN(ap_dbd_open);
+    dbd_close = APR_RETRIEVE_OPTIONAL_FN(ap_dbd_close);
+    if (dbd_open == NULL || dbd_close == NULL) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
+                     "Meterplex needs mod_dbd: add \"LoadModule dbd_module modules/mod_dbd.so\"");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (driver == NULL || strcmp(driver, "pgsql") != 0) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
+                     "Meterplex keeps its data in PostgreSQL: DBDriver is \"%s\", it must be \"pgsql\"",
+                     driver ? driver : "(not set)");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return OK;
+}
+
+void core_db_child_init(apr_pool_t *pchild, server_rec *s)
+{
+    db_pool_t *p;
+    apr_pool_t *own;
+    int max = configured_max(ap_conftree);
+
+    apr_pool_create_unmanaged_ex(&own, NULL, NULL);
+    apr_pool_tag(own, "mpx_db_pool");
+    p = apr_pcalloc(own, sizeof *p);
+    p->pool = own;
+    p->server = s;
+    p->max = max > 0 ? max : DBD_MAX_DEFAULT;
+    if (p->max > POOL_MAX) {
+        p->max = POOL_MAX;
+    }
+    p->source.borrow = pool_borrow;
+    p->source.give_back = pool_give_back;
+    p->source.alive = pool_alive;
+    p->source.log = pool_log;
+    p->source.statement_timeout = STATEMENT_TIMEOUT;
+    if (apr_thread_mutex_create(&p->mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
+        || apr_thread_cond_create(&p->available, own) != APR_SUCCESS
+        || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS
+        || ap_thread_create(&p->opener, NULL, opener_main, p, own) != APR_SUCCESS
+        || ap_thread_create(&p->pulse, NULL, pulse_main, p, own) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the threads of the database pool cannot be started");
+        return;
+    }
+    /* Registered after mod_dbd's own cleanup, so it runs before it: connections are handed back while its pool lives. */
+    apr_pool_cleanup_register(pchild, p, pool_stop, apr_pool_cleanup_null);
+    db_pool = p;
+}
+
+/* Before child_init (in the parent) there is no database to be had. */
+static apr_status_t no_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **db)
+{
+    return APR_EGENERAL;
+}
+
+mpx_db_source_t *core_db_source(void)
+{
+    static mpx_db_source_t none = { no_borrow, NULL, NULL, NULL, STATEMENT_TIMEOUT };
+    return db_pool ? &db_pool->source : &none;
+}
+
+int mpx_database_down(void)
+{
+    return db_pool == NULL || db_pool->down;
+}
+
+/* --- Notifications --------------------------------------------------------------------------------------------------------- */
+
+typedef struct listener {
+    struct listener *next;
+    const char *channel;
+    apr_pool_t *pool;
+    mpx_db_t *db;
+    apr_time_t checked;
+} listener_t;
+
+static listener_t *listeners; /* of this child; each is used by its job's thread only, the list under the pool's mutex */
+
+static listener_t *listener_of(db_pool_t *p, const char *channel)
+{
+    listener_t *l;
+    lock(p);
+    for (l = listeners; l && strcmp(l->channel, channel) != 0; l = l->next) {
+    }
+    if (l == NULL) {
+        apr_pool_t *own;
+        apr_pool_create_unmanaged_ex(&own, NULL, NULL);
+        l = apr_pcalloc(own, sizeof *l);
+        l->pool = own;
+        l->channel = apr_pstrdup(own, channel);
+        l->next = listeners;
+        listeners = l;
+    }
+    unlock(p);
+    return l;
+}
+
+static int listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
+{
+    core_db_wait_t wait = { PULSE_DEADLINE, NULL };
+    core_db_error_t error;
+    mpx_db_t *db = extra_connection(p, l->pool);
+
+    if (db == NULL) {
+        return 0;
+    }
+    if (core_db_script(db, scratch, &wait, apr_pstrcat(scratch, "LISTEN ", l->channel, NULL), &error) != CORE_DB_OK) {
+        core_db_close(db);
+        return 0;
+    }
+    l->db = db;
+    l->checked = apr_time_now();
+    return 1;
+}
+
+apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout, mpx_listen_fn *fn,
+                             void *baton, int *reconnected)
+{
+    db_pool_t *p = db_pool;
+    listener_t *l;
+
+    *reconnected = 0;
+    if (p == NULL) {
+        return APR_EGENERAL;
+    }
+    l = listener_of(p, channel);
+    if (l->db == NULL) {
+        if (!listener_connect(p, l, job->pool)) {
+            return APR_EGENERAL;
+        }
+        *reconnected = 1;
+    }
+    /* A connection can be lost without a sign (a cut route): ask for one twice a second. */
+    if (core_db_notifications(l->db, timeout, fn, baton) < 0
+        || (apr_time_now() - l->checked > apr_time_from_msec(500) && !answers(l->db, job->pool))) {
+        core_db_close(l->db);
+        l->db = NULL;
+        return APR_EGENERAL;
+    }
+    if (apr_time_now() - l->checked > apr_time_from_msec(500)) {
+        l->checked = apr_time_now();
+    }
+    return APR_SUCCESS;
+}

@@ -1,0 +1,42 @@
+/* core_health.c: the registry of what /health is composed of. */
+#include "core_private.h"
+
+#define PARTS_MAX 32
+
+static struct {
+    const char *name;
+    mpx_health_fn *fn;
+} parts[PARTS_MAX];
+static int nparts;
+
+static mpx_health_e database_health(apr_pool_t *pool, const char **detail)
+{
+    if (mpx_database_down()) {
+        *detail = "PostgreSQL does not answer";
+        return MPX_HEALTH_DOWN;
+    }
+    return MPX_HEALTH_OK;
+}
+
+void core_health_reset(apr_pool_t *pconf)
+{
+    nparts = 0;
+    mpx_health_register("database", database_health);
+}
+
+void mpx_health_register(const char *part, mpx_health_fn *fn)
+{
+    ap_assert(nparts < PARTS_MAX);
+    parts[nparts].name = part;
+    parts[nparts++].fn = fn;
+}
+
+void mpx_health_walk(apr_pool_t *pool, mpx_health_visit_fn *visit, void *baton)
+{
+    int i;
+    for (i = 0; i < nparts; i++) {
+        const char *detail = NULL;
+        mpx_health_e state = parts[i].fn(pool, &detail);
+        visit(parts[i].name, state, detail, baton);
+    }
+}

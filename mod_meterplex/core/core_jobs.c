@@ -1,0 +1,196 @@
+/* core_jobs.c: background work on mod_watchdog. Each job has a watchdog, and so a thread, of its own in each child; which
+ * child does a node's job is decided by a lease in the shared segment, which a killed child simply stops renewing.
+ * mod_watchdog's own singletons are not used: after a takeover they sleep 10 s, and a graceful restart runs two at once.
+ */
+#include "core_private.h"
+
+#include "ap_mpm.h"
+#include "apr_strings.h"
+#include "mod_watchdog.h"
+
+#include "core_sql.h"
+
+#define JOBS_MAX 16
+#define NODE_LEASE_MIN apr_time_from_msec(600)
+#define BACKOFF_MAX apr_time_from_sec(30)
+
+/* In the segment, one for each job. One word, so that a claim is one compare-and-swap: the low 22 bits are the holder's pid
+ * (Linux allows no more), the others milliseconds until which it holds, on the monotonic clock. */
+typedef apr_uint64_t lease_word_t;
+#define LEASE_PID_BITS 22
+
+typedef struct job {
+    const char *name;
+    apr_interval_time_t interval;
+    mpx_job_scope_e scope;
+    mpx_job_fn *fn;
+    void *baton;
+    server_rec *server;
+    int index;
+    /* of this child */
+    int failures;
+    apr_time_t not_before;
+    mpx_metric_t runs, failed, duration;
+} job_t;
+
+static job_t jobs[JOBS_MAX];
+static int njobs;
+
+static APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *watchdog_get;
+static APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *watchdog_register;
+
+void core_jobs_reset(apr_pool_t *pconf)
+{
+    njobs = 0;
+    mpx_shm_want("core.jobs", 1, 1);
+}
+
+void mpx_job_register(const char *name, apr_interval_time_t interval, mpx_job_scope_e scope, mpx_job_fn *fn, void *baton)
+{
+    job_t *job;
+    ap_assert(njobs < JOBS_MAX);
+    job = &jobs[njobs];
+    memset(job, 0, sizeof *job);
+    job->name = name;
+    job->interval = interval;
+    job->scope = scope;
+    job->fn = fn;
+    job->baton = baton;
+    job->index = njobs++;
+}
+
+int mpx_job_stopping(void)
+{
+    int state;
+    return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING;
+}
+
+static apr_uint64_t monotonic_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Take or renew this child's claim on a node's job. */
+static int node_lease_held(const job_t *job)
+{
+    apr_size_t size;
+    int fresh;
+    lease_word_t *words = mpx_shm_slice("core.jobs", &size, &fresh), *word, old, mine;
+    apr_uint64_t now = monotonic_ms(), pid = (apr_uint64_t)getpid();
+    apr_interval_time_t lease = job->interval * 3 > NODE_LEASE_MIN ? job->interval * 3 : NODE_LEASE_MIN;
+
+    if (words == NULL || size < JOBS_MAX * sizeof *words) {
+        return 0;
+    }
+    if (lease > apr_time_from_sec(5)) {
+        lease = apr_time_from_sec(5);
+    }
+    word = &words[job->index];
+    old = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    if ((old & ((1u << LEASE_PID_BITS) - 1)) != pid && old >> LEASE_PID_BITS > now) {
+        return 0;
+    }
+    mine = (now + (apr_uint64_t)apr_time_as_msec(lease)) << LEASE_PID_BITS | pid;
+    return __atomic_compare_exchange_n(word, &old, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static apr_status_t take_cluster_lease(mpx_tx_t *tx, void *baton)
+{
+    const job_t *job = baton;
+    apr_pool_t *pool = mpx_tx_call(tx)->pool;
+    mpx_rows_t *rows;
+    mpx_param_t params[3];
+    apr_status_t rv;
+
+    params[0] = mpx_param_text(job->name);
+    params[1] = mpx_param_uuid(mpx_node_id());
+    params[2] = mpx_param_int(pool, job->interval * 3);
+    rv = mpx_tx_query(tx, SQL_job_lease_take, params, 3, &rows);
+    return rv != APR_SUCCESS ? rv : mpx_rows_count(rows) == 1 ? APR_SUCCESS : APR_EBUSY;
+}
+
+static void back_off(job_t *job)
+{
+    apr_interval_time_t wait = job->interval << (job->failures < 8 ? job->failures : 8);
+    unsigned char jitter;
+    apr_generate_random_bytes(&jitter, 1);
+    if (wait > BACKOFF_MAX) {
+        wait = BACKOFF_MAX;
+    }
+    job->failures++;
+    job->not_before = apr_time_now() + wait / 2 + wait / 2 * jitter / 255;
+}
+
+static void run_job(job_t *job, apr_pool_t *pool)
+{
+    mpx_call_t call;
+    mpx_job_t run = { job->server, pool, &call };
+    apr_time_t begun = apr_time_now();
+    apr_status_t rv;
+
+    mpx_call_system(&call, pool);
+    if (job->scope == MPX_JOB_CLUSTER) {
+        rv = mpx_tx_run(&call, MPX_TX_WRITE, take_cluster_lease, job);
+        if (rv == APR_EBUSY) {
+            return;
+        }
+        if (rv != APR_SUCCESS) {
+            back_off(job);
+            return;
+        }
+    }
+    rv = job->fn(&run, job->baton);
+    mpx_metric_add(job->runs, 1);
+    mpx_metric_observe(job->duration, apr_time_now() - begun);
+    if (rv == APR_SUCCESS) {
+        job->failures = 0;
+        return;
+    }
+    mpx_metric_add(job->failed, 1);
+    if (job->failures == 0) { /* once for each time it goes wrong, not for each try */
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, job->server, "job %s failed, it is tried again: %s", job->name,
+                     call.problem.detail ? call.problem.detail : "no detail");
+    }
+    back_off(job);
+}
+
+static apr_status_t on_watchdog(int state, void *data, apr_pool_t *pool)
+{
+    job_t *job = data;
+
+    if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && apr_time_now() >= job->not_before
+        && (job->scope == MPX_JOB_CHILD || node_lease_held(job))) {
+        run_job(job, pool);
+    }
+    return APR_SUCCESS; /* anything else would unschedule the job for the life of the child */
+}
+
+int core_jobs_start(apr_pool_t *pconf, server_rec *s)
+{
+    ap_watchdog_t *watchdog;
+    int i;
+
+    watchdog_get = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    watchdog_register = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    for (i = 0; i < njobs; i++) {
+        job_t *job = &jobs[i];
+        const char *label = apr_psprintf(pconf, "job=\"%s\"", job->name);
+        apr_status_t rv;
+
+        job->server = s;
+        job->runs = mpx_metric_counter("meterplex_job_runs_total", "Runs of background jobs.", label);
+        job->failed = mpx_metric_counter("meterplex_job_failures_total", "Runs of background jobs that failed.", label);
+        job->duration = mpx_metric_histogram("meterplex_job_duration_seconds", "Time a run of a background job takes.", label);
+        rv = watchdog_get(&watchdog, apr_pstrcat(pconf, "meterplex-", job->name, NULL), 0, 0, pconf);
+        if (rv == APR_SUCCESS) {
+            rv = watchdog_register(watchdog, job->interval, job, on_watchdog);
+        }
+        if (rv != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "the watchdog for job %s cannot be made", job->name);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+    return OK;
+}
