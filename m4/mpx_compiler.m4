@@ -1,8 +1,9 @@
-# MPX_TRY_FLAG(FLAG): appends FLAG to MPX_CFLAGS where the compiler knows it.
+# MPX_TRY_FLAG(FLAG, [TRY]): appends FLAG to MPX_CFLAGS where the compiler knows it. TRY is what is tried in its place: gcc
+# takes any -Wno-x in silence, and names it later beside other messages.
 AC_DEFUN([MPX_TRY_FLAG], [
     AC_MSG_CHECKING([whether $CC knows $1])
     mpx_save_CFLAGS=$CFLAGS
-    CFLAGS="$CFLAGS -Werror $1"
+    CFLAGS="$CFLAGS -Werror m4_default([$2], [$1])"
     AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])],
         [AC_MSG_RESULT([yes]); MPX_CFLAGS="$MPX_CFLAGS $1"], [AC_MSG_RESULT([no])])
     CFLAGS=$mpx_save_CFLAGS
@@ -23,7 +24,7 @@ AC_DEFUN([MPX_COMPILER_FLAGS], [
     MPX_CFLAGS="-std=gnu11 -fvisibility=hidden -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter"
     MPX_LDFLAGS=
     # the ring macros of APR subtract a null pointer
-    MPX_TRY_FLAG([-Wno-null-pointer-subtraction])
+    MPX_TRY_FLAG([-Wno-null-pointer-subtraction], [-Wnull-pointer-subtraction])
     MPX_TRY_FLAG([-fstack-protector-strong])
 
     AC_ARG_ENABLE([werror],

@@ -1,2 +1,12 @@
-# Check programs against a real httpd and a real PostgreSQL. To add t/api/test_NOUN.c:
+# Check programs against a real httpd and a real PostgreSQL (t/harness/harness.h). To add t/api/test_NOUN.c, two lines:
 #   API_TESTS += t/api/test_NOUN
+#   t_api_test_NOUN_LDADD = $(HARNESS_LDADD)
+HARNESS_LDADD = libharness.la libmpx_lib.la $(SODIUM_LIBS) $(APR_LIBS) -lm
+AM_CPPFLAGS += -I$(top_srcdir)/t/harness
+
+API_TESTS += t/api/test_harness
+t_api_test_harness_LDADD = $(HARNESS_LDADD)
+
+if TESTS_ENABLED
+check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)
+endif

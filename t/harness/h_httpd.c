@@ -1,0 +1,408 @@
+/* h_httpd: private servers, each with its own ServerRoot, from the httpd that the modules were built for. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <glob.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MAX_SERVERS 16
+#define MAX_ENV 32
+#define LOG_TAIL 6000
+
+h_httpd_t *h_main_httpd;
+
+static h_httpd_t *servers[MAX_SERVERS];
+static int nservers;
+static const char *environment[MAX_ENV + 1];
+static int nenvironment;
+static const char *expected_lines[32];
+static int nexpected;
+
+static const char *setting(const char *name, const char *fallback)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? value : fallback;
+}
+
+static const char *httpd_program(void)
+{
+    return setting("HTTPD", MPX_HTTPD);
+}
+
+void h_httpd_setenv(const char *assignment)
+{
+    if (nenvironment == MAX_ENV) {
+        h_fail("too many environment settings");
+    }
+    environment[nenvironment++] = h_format("%s", assignment);
+}
+
+/* The sanitizers' run-time must be in a stock httpd before anything that is instrumented. */
+static void sanitizer_environment(void)
+{
+    static int done;
+    const char *preload = setting("METERPLEX_PRELOAD", MPX_PRELOAD);
+
+    if (!done++ && *preload) {
+        h_httpd_setenv(h_format("LD_PRELOAD=%s", preload));
+    }
+}
+
+/* --- Configuration ------------------------------------------------------------------------------------------------------ */
+
+static int built_in(const char *module)
+{
+    static const char *list;
+    const char *argv[] = {httpd_program(), "-l", NULL};
+
+    if (!list) {
+        list = h_command(argv, NULL).text;
+    }
+    return strstr(list, h_format("mod_%s.c", module)) != NULL;
+}
+
+static void load(FILE *out, const char *module)
+{
+    const char *path = h_format("%s/mod_%s.so", setting("HTTPD_MODULEDIR", MPX_HTTPD_MODULEDIR), module);
+
+    if (!built_in(module) && access(path, R_OK) == 0) {
+        fprintf(out, "LoadModule %s_module %s\n", module, path);
+    }
+}
+
+static void load_meterplex(FILE *out)
+{
+    static const char *const rooms[] = {"", "_identity", "_limit", "_usage", "_observe"};
+
+    for (size_t i = 0; i < sizeof(rooms) / sizeof(*rooms); i++) {
+        const char *path = h_format("%s/.libs/mod_meterplex%s.so", setting("top_builddir", MPX_BUILDDIR), rooms[i]);
+
+        if (access(path, R_OK) == 0) {
+            fprintf(out, "LoadModule meterplex%s_module %s\n", rooms[i], path);
+        }
+    }
+}
+
+static void write_meterplex(FILE *out, const h_httpd_t *httpd)
+{
+    fprintf(out,
+            "DBDriver pgsql\n"
+            "DBDParams \"%s tcp_user_timeout=3000\"\n"
+            "DBDMin 0\nDBDKeep 4\nDBDMax 8\nDBDExptime 60\n"
+            "MeterplexKeyFile %s\n"
+            "MeterplexStateDir %s\n"
+            "AuthzSendForbiddenOnFailure On\n"
+            "<LocationMatch \"^/(v1|health|metrics)(/|$)\">\n    SetHandler meterplex-api\n</LocationMatch>\n",
+            h_pg_conninfo("meterplex"), h_key_file(), httpd->state);
+}
+
+static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
+{
+    static const char *const standard[] = {"mpm_event", "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
+                                           "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite",
+                                           "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip"};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    for (size_t i = 0; i < sizeof(standard) / sizeof(*standard); i++) {
+        load(out, standard[i]);
+    }
+    fprintf(out,
+            "ServerRoot %s\nServerName 127.0.0.1\nListen 127.0.0.1:%d\nPidFile %s\nErrorLog %s\nLogLevel info\n"
+            "DefaultRuntimeDir %s\nDocumentRoot %s/htdocs\nTraceEnable Off\n"
+            "TypesConfig /dev/null\nAddType text/html .html\nAddType application/json .json\n"
+            "LogFormat \"%%h %%t \\\"%%r\\\" %%>s %%b\" common\nCustomLog %s/access.log common\n"
+            "StartServers 2\nServerLimit 4\nThreadLimit 16\nThreadsPerChild 16\nMinSpareThreads 16\n"
+            "MaxSpareThreads 64\nMaxRequestWorkers 64\nGracefulShutdownTimeout 10\nTimeout 20\nKeepAliveTimeout 3\n"
+            "<Directory />\n    AllowOverride None\n    Require all granted\n</Directory>\n",
+            httpd->root, httpd->port, httpd->pid_file, httpd->log, httpd->root, httpd->root, httpd->root);
+    if (h_is_root()) {
+        fputs("User www-data\nGroup www-data\n", out);
+    }
+    if (modules) {
+        load_meterplex(out);
+        write_meterplex(out, httpd);
+    }
+    if (conf) {
+        fprintf(out, "%s\n", conf);
+    }
+    fclose(out);
+    h_file(h_format("%s/httpd.conf", httpd->root), text);
+    free(text);
+}
+
+h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf)
+{
+    h_httpd_t *httpd = calloc(1, sizeof(*httpd));
+
+    if (!httpd || nservers == MAX_SERVERS) {
+        h_fail("no room for another httpd");
+    }
+    sanitizer_environment();
+    httpd->name = h_format("%s", name);
+    httpd->root = h_make_dir(h_format("httpd-%s", name), NULL, 0755);
+    httpd->state = h_make_dir(h_format("httpd-%s/state", name), "www-data", 0755);
+    h_make_dir(h_format("httpd-%s/htdocs", name), NULL, 0755);
+    h_file(h_format("httpd-%s/htdocs/index.html", name), "it works\n");
+    httpd->log = h_format("%s/error.log", httpd->root);
+    httpd->pid_file = h_format("%s/httpd.pid", httpd->root);
+    httpd->port = h_free_port();
+    h_file(h_format("httpd-%s/modules", name), modules ? "1" : "0");
+    write_configuration(httpd, modules, conf);
+    servers[nservers++] = httpd;
+    return httpd;
+}
+
+void h_httpd_configure(h_httpd_t *httpd, const char *conf)
+{
+    char *modules = h_read_file(h_format("%s/modules", httpd->root));
+
+    write_configuration(httpd, modules && *modules == '1', conf);
+    free(modules);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------------------------------ */
+
+static h_output_t control(h_httpd_t *httpd, const char *option, const char *value)
+{
+    /* -X-less start detaches by itself; the run directory in the command line is how its processes are found again */
+    const char *argv[] = {httpd_program(), "-d", httpd->root, "-f", h_format("%s/httpd.conf", httpd->root), option, value,
+                          NULL};
+    h_spawn_t spawn = {.argv = argv, .env = environment};
+    h_output_t output;
+
+    h_spawn(&spawn, &output);
+    return output;
+}
+
+pid_t h_httpd_pid(const h_httpd_t *httpd)
+{
+    char *text = h_read_file(httpd->pid_file);
+    pid_t pid = text ? (pid_t)atoi(text) : 0;
+
+    free(text);
+    return h_pid_alive(pid) ? pid : 0;
+}
+
+static int answers(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int connected;
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    connected = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return connected;
+}
+
+static size_t log_size(const h_httpd_t *httpd)
+{
+    char *text = h_read_file(httpd->log);
+    size_t size = text ? strlen(text) : 0;
+
+    free(text);
+    return size;
+}
+
+static int logged_after(const h_httpd_t *httpd, size_t offset, const char *needle)
+{
+    char *text = h_read_file(httpd->log);
+    int found = text && strlen(text) >= offset && strstr(text + offset, needle) != NULL;
+
+    free(text);
+    return found;
+}
+
+static int started_or_dead(const h_httpd_t *httpd, size_t offset, long long since)
+{
+    if (logged_after(httpd, offset, "resuming normal operations") && h_httpd_pid(httpd) && answers(httpd->port)) {
+        return 1;
+    }
+    /* it detaches before it writes its pid: give it a moment before an absent process means that it is dead */
+    return h_now_ms() - since > 2000 && h_pids_with_argument(httpd->root, NULL, 0) == 0;
+}
+
+void h_httpd_start(h_httpd_t *httpd)
+{
+    size_t offset = log_size(httpd);
+    h_output_t output = control(httpd, "-k", "start");
+    long long since = h_now_ms();
+
+    if (output.status) {
+        h_fail("httpd %s did not start:\n%s%s", httpd->name, output.text, output.error);
+    }
+    H_WAIT(60, started_or_dead(httpd, offset, since));
+    if (!h_httpd_pid(httpd)) {
+        h_fail("httpd %s ended while it started", httpd->name);
+    }
+}
+
+void h_httpd_stop(h_httpd_t *httpd)
+{
+    pid_t pid = h_httpd_pid(httpd), pids[256];
+
+    if (pid) {
+        kill(pid, SIGTERM);
+    }
+    H_WAIT(30, h_pids_with_argument(httpd->root, pids, 256) == 0);
+}
+
+void h_httpd_end_all(void)
+{
+    for (int i = 0; i < nservers; i++) {
+        h_httpd_stop(servers[i]);
+    }
+}
+
+void h_httpd_graceful(h_httpd_t *httpd)
+{
+    size_t offset = log_size(httpd);
+    pid_t pid = h_httpd_pid(httpd);
+
+    if (!pid) {
+        h_fail("graceful: httpd %s is not running", httpd->name);
+    }
+    kill(pid, SIGUSR1);
+    H_WAIT(30, logged_after(httpd, offset, "resuming normal operations") || !h_httpd_pid(httpd));
+    if (!h_httpd_pid(httpd)) {
+        h_fail("httpd %s ended at a graceful restart", httpd->name);
+    }
+    H_WAIT(10, answers(httpd->port));
+}
+
+void h_httpd_kill(h_httpd_t *httpd)
+{
+    h_kill_and_wait(httpd->root, SIGKILL, 10);
+    unlink(httpd->pid_file);
+}
+
+int h_httpd_children(const h_httpd_t *httpd, pid_t *pids, int max)
+{
+    pid_t all[256], parent = h_httpd_pid(httpd);
+    int n = h_pids_with_argument(httpd->root, all, 256), children = 0;
+
+    for (int i = 0; i < n && i < 256; i++) {
+        if (all[i] != parent) {
+            if (children < max) {
+                pids[children] = all[i];
+            }
+            children++;
+        }
+    }
+    return children;
+}
+
+pid_t h_httpd_kill_child(h_httpd_t *httpd)
+{
+    pid_t child = 0;
+
+    h_httpd_expect_log(h_format("exit signal Killed"));
+    H_WAIT(10, h_httpd_children(httpd, &child, 1) > 0);
+    kill(child, SIGKILL);
+    H_WAIT(10, !h_pid_alive(child));
+    return child;
+}
+
+h_output_t h_httpd_test(h_httpd_t *httpd)
+{
+    return control(httpd, "-t", NULL);
+}
+
+/* --- Logs ------------------------------------------------------------------------------------------------------------------ */
+
+int h_httpd_logged(const h_httpd_t *httpd, const char *text)
+{
+    return logged_after(httpd, 0, text);
+}
+
+/* Kept in a file too: a case runs in a process of its own, the final check in the program. */
+void h_httpd_expect_log(const char *text)
+{
+    FILE *file = fopen(h_format("%s/expected", h_dir()), "ae");
+
+    if (!file || fprintf(file, "%s\n", text) < 0 || fclose(file)) {
+        h_fail("cannot note an expected log line");
+    }
+}
+
+static void read_expected(void)
+{
+    char *text = h_read_file(h_format("%s/expected", h_dir()));
+    char *state = NULL;
+
+    nexpected = 0;
+    for (char *line = text ? strtok_r(text, "\n", &state) : NULL; line && nexpected < 32; line = strtok_r(NULL, "\n", &state)) {
+        expected_lines[nexpected++] = line;
+    }
+}
+
+static int is_expected(const char *line)
+{
+    for (int i = 0; i < nexpected; i++) {
+        if (strstr(line, expected_lines[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void print_commented(const char *name, const char *text)
+{
+    printf("# --- %s\n", name);
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+
+        printf("# %.*s\n", (int)n, text);
+        text += n + (text[n] == '\n');
+    }
+    fflush(stdout);
+}
+
+void h_print_logs(void)
+{
+    for (int i = 0; i < nservers; i++) {
+        char *text = h_read_file(servers[i]->log);
+        size_t size = text ? strlen(text) : 0;
+
+        if (size) {
+            print_commented(h_format("end of the error log of httpd %s", servers[i]->name),
+                            text + (size > LOG_TAIL ? size - LOG_TAIL : 0));
+        }
+        free(text);
+    }
+}
+
+int h_alarming_logs(void)
+{
+    static const char *const alarms[] = {"exit signal", "AddressSanitizer", "LeakSanitizer", "runtime error:",
+                                         "stack smashing", "Assertion", ":emerg]", ":crit]", ":alert]"};
+    int found = 0;
+
+    read_expected();
+    for (int i = 0; i < nservers; i++) {
+        char *text = h_read_file(servers[i]->log), *state = NULL;
+
+        for (char *line = text ? strtok_r(text, "\n", &state) : NULL; line; line = strtok_r(NULL, "\n", &state)) {
+            for (size_t a = 0; a < sizeof(alarms) / sizeof(*alarms); a++) {
+                if (strstr(line, alarms[a]) && !is_expected(line)) {
+                    printf("# alarming line in the error log of httpd %s: %s\n", servers[i]->name, line);
+                    found++;
+                    break;
+                }
+            }
+        }
+        free(text);
+    }
+    return found;
+}
