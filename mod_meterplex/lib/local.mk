@@ -1,6 +1,8 @@
 # lib/: plain C on APR and libsodium; linked by every module, by meterplexctl, by unit tests and fuzz targets
 noinst_LTLIBRARIES += libmpx_lib.la
 libmpx_lib_la_SOURCES = \
+	mod_meterplex/lib/mpx_cells.c \
+	mod_meterplex/lib/mpx_cells.h \
 	mod_meterplex/lib/mpx_apikey.h \
 	mod_meterplex/lib/mpx_clf.h \
 	mod_meterplex/lib/mpx_decimal.h \

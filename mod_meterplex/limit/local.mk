@@ -6,7 +6,10 @@
 #   CLEANFILES += mod_meterplex/limit/limit_sql.h
 #   EXTRA_DIST += mod_meterplex/limit/limit.sql
 noinst_LTLIBRARIES += libmpx_limit.la
-libmpx_limit_la_SOURCES =
+libmpx_limit_la_SOURCES = \
+	mod_meterplex/limit/limit_check.c \
+	mod_meterplex/limit/limit_config.c \
+	mod_meterplex/limit/limit_private.h
 
 if ROOM_LIMIT
 module_LTLIBRARIES += mod_meterplex_limit.la

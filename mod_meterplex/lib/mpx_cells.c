@@ -1,0 +1,208 @@
+/* mpx_cells.c: see mpx_cells.h. */
+#include "mpx_cells.h"
+
+#include <string.h>
+
+#include <sodium.h>
+
+#define CELLS_IN_BUCKET 7
+
+typedef unsigned __int128 pair_t;
+
+typedef union cell {
+    pair_t pair;
+    struct {
+        apr_uint64_t print; /* 0: empty */
+        apr_uint64_t tat;
+    } is;
+} cell_t;
+
+/* The control cell: print is the key that is being given a cell (0: nobody), tat a version that grows with each taking,
+ * times 8, plus the index of the cell that is taken. */
+typedef struct bucket {
+    cell_t control;
+    cell_t cells[CELLS_IN_BUCKET];
+} bucket_t;
+
+struct mpx_cells {
+    unsigned char secret[MPX_CELLS_SECRET];
+    apr_uint64_t mask; /* number of buckets - 1 */
+    char align[128 - MPX_CELLS_SECRET - sizeof(apr_uint64_t)];
+    bucket_t buckets[];
+};
+
+mpx_cells_t *mpx_cells_format(void *memory, apr_size_t size, const unsigned char secret[MPX_CELLS_SECRET])
+{
+    mpx_cells_t *cells = memory;
+    apr_uint64_t n = 1;
+
+    if (size < sizeof *cells + sizeof(bucket_t)) {
+        return NULL;
+    }
+    while (sizeof *cells + n * 2 * sizeof(bucket_t) <= size) {
+        n *= 2;
+    }
+    memcpy(cells->secret, secret, MPX_CELLS_SECRET);
+    cells->mask = n - 1;
+    return cells;
+}
+
+mpx_cells_t *mpx_cells_attach(void *memory)
+{
+    return memory;
+}
+
+static cell_t load(const cell_t *at)
+{
+    cell_t c;
+    /* Two words, maybe of two moments: whatever is done with them is done by a compare-and-swap of both. */
+    c.is.print = __atomic_load_n(&at->is.print, __ATOMIC_ACQUIRE);
+    c.is.tat = __atomic_load_n(&at->is.tat, __ATOMIC_ACQUIRE);
+    return c;
+}
+
+static int swap(cell_t *at, cell_t expected, apr_uint64_t print, apr_uint64_t tat)
+{
+    cell_t fresh;
+    fresh.is.print = print;
+    fresh.is.tat = tat;
+    return __sync_bool_compare_and_swap(&at->pair, expected.pair, fresh.pair);
+}
+
+static bucket_t *place(mpx_cells_t *cells, const void *key, apr_size_t len, apr_uint64_t *print)
+{
+    apr_uint64_t hash[2];
+    crypto_shorthash_siphashx24((unsigned char *)hash, key, len, cells->secret);
+    *print = hash[1] ? hash[1] : 1;
+    return &cells->buckets[hash[0] & cells->mask];
+}
+
+static cell_t *find(bucket_t *bucket, apr_uint64_t print)
+{
+    int i;
+    for (i = 0; i < CELLS_IN_BUCKET; i++) {
+        if (__atomic_load_n(&bucket->cells[i].is.print, __ATOMIC_ACQUIRE) == print) {
+            return &bucket->cells[i];
+        }
+    }
+    return NULL;
+}
+
+/* Complete the taking that the control cell announces: ours or another's. */
+static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
+{
+    cell_t *taken = &bucket->cells[announced.is.tat & 7], old = load(taken);
+
+    if (old.is.print != announced.is.print && (old.is.print == 0 || old.is.tat <= now)
+        && load(&bucket->control).pair == announced.pair) {
+        /* Starts as "nothing used": the charge follows as any other does. */
+        swap(taken, old, announced.is.print, now);
+    }
+    swap(&bucket->control, announced, 0, announced.is.tat);
+}
+
+/* Announce that print takes a cell that is free or says nothing any more.
+ * @return 0 when there is none; 1: look again */
+static int take(bucket_t *bucket, cell_t idle, apr_uint64_t print, apr_uint64_t now)
+{
+    int i;
+    for (i = 0; i < CELLS_IN_BUCKET; i++) {
+        cell_t c = load(&bucket->cells[i]);
+        if (c.is.print == 0 || c.is.tat <= now) {
+            cell_t announced;
+            announced.is.print = print;
+            announced.is.tat = ((idle.is.tat >> 3) + 1) << 3 | (apr_uint64_t)i;
+            if (swap(&bucket->control, idle, print, announced.is.tat)) {
+                complete(bucket, announced, now);
+            }
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void mpx_cells_look(mpx_cells_t *cells, const void *key, apr_size_t len, const mpx_rate_t *rate, apr_uint64_t now,
+                    apr_uint64_t cost, mpx_gcra_t *out)
+{
+    apr_uint64_t print;
+    const bucket_t *bucket = place(cells, key, len, &print);
+    cell_t *cell, old = { 0 };
+
+    do {
+        cell = find((bucket_t *)bucket, print);
+        old.is.tat = 0;
+        if (cell) {
+            old = load(cell);
+        }
+    } while (cell && (old.is.print != print || load(cell).is.print != print));
+    mpx_gcra_decide(rate, old.is.tat, now, cost, out);
+}
+
+int mpx_cells_charge(mpx_cells_t *cells, const void *key, apr_size_t len, const mpx_rate_t *rate, apr_uint64_t now,
+                     apr_uint64_t cost, mpx_gcra_t *out)
+{
+    apr_uint64_t print;
+    bucket_t *bucket = place(cells, key, len, &print);
+
+    for (;;) {
+        /* The control cell is read before the search: a taking that ends in between changes its version, and ours fails. */
+        cell_t control = load(&bucket->control), *cell = find(bucket, print), old = { 0 };
+
+        if (cell) {
+            old = load(cell);
+        }
+        mpx_gcra_decide(rate, old.is.tat, now, cost, out);
+        if (cell && old.is.print != print) {
+            continue;
+        }
+        if (!out->allowed || cost == 0) {
+            /* Nothing to write. An unused limit needs no cell to refuse what exceeds its burst. */
+            if (cell == NULL || load(cell).is.print == print) {
+                return 1;
+            }
+        }
+        else if (cell) {
+            if (swap(cell, old, print, out->tat)) {
+                return 1;
+            }
+        }
+        else if (control.is.print) {
+            complete(bucket, control, now);
+        }
+        else if (!take(bucket, control, print, now)) {
+            return 0;
+        }
+    }
+}
+
+void mpx_cells_refund(mpx_cells_t *cells, const void *key, apr_size_t len, const mpx_rate_t *rate, apr_uint64_t cost)
+{
+    apr_uint64_t print, back = mpx_rate_interval(rate) * cost;
+    bucket_t *bucket = place(cells, key, len, &print);
+    cell_t *cell;
+
+    while ((cell = find(bucket, print)) != NULL) {
+        cell_t old = load(cell);
+        if (old.is.print == print && swap(cell, old, print, old.is.tat > back ? old.is.tat - back : 0)) {
+            return;
+        }
+    }
+}
+
+apr_uint64_t mpx_cells_capacity(const mpx_cells_t *cells)
+{
+    return (cells->mask + 1) * CELLS_IN_BUCKET;
+}
+
+apr_uint64_t mpx_cells_used(const mpx_cells_t *cells, apr_uint64_t now)
+{
+    apr_uint64_t b, used = 0;
+    int i;
+    for (b = 0; b <= cells->mask; b++) {
+        for (i = 0; i < CELLS_IN_BUCKET; i++) {
+            cell_t c = load(&cells->buckets[b].cells[i]);
+            used += c.is.print != 0 && c.is.tat > now;
+        }
+    }
+    return used;
+}

@@ -1,0 +1,411 @@
+/* limit_check.c: the decisions of a request and the fields that tell of them.
+ *
+ * Order: policies by ip in check_access, before any credential is read; the others together once the principal is known. A
+ * request that one limit refuses is charged to none: all are looked at first, then charged; should one refuse at that point
+ * after all (a race with another request), the charges before it are taken back.
+ */
+#include "limit_private.h"
+
+#include <time.h>
+
+#include <sodium.h>
+
+#include "apr_strings.h"
+#include "http_request.h"
+
+#define KEY_MAX 112 /* zone and subject; a longer subject stands as its BLAKE2b */
+#define NS_PER_S APR_UINT64_C(1000000000)
+
+/* Zone of the limits that stand in the keys' own rows. */
+static const unsigned char own_zone[16] = "api-key's own";
+
+static mpx_cells_t *ip_cells, *key_cells; /* apart: who sprays addresses cannot push out a customer's cell */
+static mpx_metric_t metric_allowed, metric_refused, metric_full, metric_unresolved, metric_ip_used, metric_key_used;
+
+/* One policy at work on one request. */
+typedef struct charge {
+    const mpx_rate_t *rate;
+    const char *name;
+    mpx_cells_t *cells;
+    unsigned char key[KEY_MAX];
+    apr_size_t key_len;
+    apr_uint64_t cost;
+    mpx_gcra_t result;
+} charge_t;
+
+/* Text of the fields as it grows over the phases; request->limit. */
+typedef struct fields {
+    const char *policy, *limit;
+} fields_t;
+
+void limit_want(void)
+{
+    mpx_shm_want("limit.ip", 20, 1);
+    mpx_shm_want("limit.keys", 40, 1);
+}
+
+static void refresh_gauges(void)
+{
+    struct timespec t;
+    apr_uint64_t now;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    now = (apr_uint64_t)t.tv_sec * NS_PER_S + (apr_uint64_t)t.tv_nsec;
+    mpx_metric_set(metric_ip_used, ip_cells ? (apr_int64_t)mpx_cells_used(ip_cells, now) : 0);
+    mpx_metric_set(metric_key_used, key_cells ? (apr_int64_t)mpx_cells_used(key_cells, now) : 0);
+}
+
+static mpx_cells_t *open_table(server_rec *s, const char *name)
+{
+    apr_size_t size;
+    int fresh;
+    void *memory = mpx_shm_slice(name, &size, &fresh);
+    mpx_cells_t *cells;
+
+    if (memory && fresh) {
+        unsigned char secret[MPX_CELLS_SECRET];
+        randombytes_buf(secret, sizeof secret);
+        cells = mpx_cells_format(memory, size, secret);
+        if (cells) {
+            ap_log_error(APLOG_MARK, APLOG_INFO, 0, s, "%s: room for %" APR_UINT64_T_FMT " limits", name,
+                         mpx_cells_capacity(cells));
+        }
+        return cells;
+    }
+    return memory ? mpx_cells_attach(memory) : NULL;
+}
+
+int limit_open(apr_pool_t *pconf, server_rec *s)
+{
+    static const char decisions[] = "meterplex_limit_decisions_total";
+    static const char decisions_help[] = "Requests that rate limits have decided on.";
+
+    ip_cells = open_table(s, "limit.ip");
+    key_cells = open_table(s, "limit.keys");
+    if (ip_cells == NULL || key_cells == NULL) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "MeterplexSharedMemory is too small for rate limits");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    metric_allowed = mpx_metric_counter(decisions, decisions_help, "result=\"allowed\"");
+    metric_refused = mpx_metric_counter(decisions, decisions_help, "result=\"refused\"");
+    metric_full = mpx_metric_counter("meterplex_limit_table_full_total",
+                                     "Requests let through uncounted because the table of limits was full.", NULL);
+    metric_unresolved = mpx_metric_counter("meterplex_limit_unresolved_total",
+                                           "Policies passed over because the request has no such key, user or value.", NULL);
+    metric_ip_used = mpx_metric_gauge("meterplex_limit_cells", "Limits in use.", "table=\"ip\"");
+    metric_key_used = mpx_metric_gauge("meterplex_limit_cells", "Limits in use.", "table=\"keys\"");
+    mpx_metric_refresh_register(refresh_gauges);
+    return OK;
+}
+
+static apr_uint64_t monotonic_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (apr_uint64_t)t.tv_sec * NS_PER_S + (apr_uint64_t)t.tv_nsec;
+}
+
+/* --- From a policy to a charge ----------------------------------------------------------------------------------------------- */
+
+static void set_key(charge_t *charge, const unsigned char zone[16], const void *subject, apr_size_t len)
+{
+    memcpy(charge->key, zone, 16);
+    if (len <= KEY_MAX - 16) {
+        memcpy(charge->key + 16, subject, len);
+        charge->key_len = 16 + len;
+        return;
+    }
+    crypto_generichash(charge->key + 16, 32, subject, len, NULL, 0);
+    charge->key_len = 16 + 32;
+}
+
+/* @return 0 when the request has nothing that this policy could count by */
+static int resolve(request_rec *r, mpx_request_t *request, const limit_policy_t *policy, charge_t *charge)
+{
+    const mpx_principal_t *principal = request->principal;
+    const char *text, *error = NULL;
+    mpx_addr_t address;
+
+    switch (policy->by) {
+    case LIMIT_BY_IP:
+        if (!mpx_addr_parse(r->useragent_ip, &address)) {
+            return 0;
+        }
+        mpx_addr_client(&address);
+        set_key(charge, policy->zone, address.b, sizeof address.b);
+        return 1;
+    case LIMIT_BY_KEY:
+        if (principal == NULL || principal->kind != MPX_PRINCIPAL_API_KEY) {
+            return 0;
+        }
+        set_key(charge, policy->zone, principal->id.b, sizeof principal->id.b);
+        return 1;
+    case LIMIT_BY_TENANT:
+        if (principal == NULL) {
+            return 0;
+        }
+        set_key(charge, policy->zone, principal->tenant.b, sizeof principal->tenant.b);
+        return 1;
+    case LIMIT_BY_EXPR:
+        text = ap_expr_str_exec(r, policy->subject, &error);
+        if (error || text == NULL || *text == '\0') {
+            return 0;
+        }
+        set_key(charge, policy->zone, text, strlen(text));
+        return 1;
+    case LIMIT_BY_USER:
+    default:
+        return 0; /* no principal of today's kinds is a user */
+    }
+}
+
+/* Units of this request: a whole number, 0 for "free"; a fraction is rounded up, what is no number costs 1. */
+static apr_uint64_t cost_of(request_rec *r, const limit_policy_t *policy)
+{
+    const char *error = NULL, *text;
+    char *end;
+    apr_int64_t n;
+
+    if (policy->cost == NULL) {
+        return 1;
+    }
+    text = ap_expr_str_exec(r, policy->cost, &error);
+    if (error || text == NULL || *text < '0' || *text > '9') {
+        ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "rate limit %s: cost \"%s\" is no number, 1 is taken", policy->name,
+                      text ? text : "");
+        return 1;
+    }
+    n = apr_strtoi64(text, &end, 10);
+    if (*end == '.' && strspn(end + 1, "0") < strlen(end + 1)) {
+        n++;
+    }
+    return n > (apr_int64_t)MPX_RATE_MAX_COUNT ? MPX_RATE_MAX_COUNT + 1 : (apr_uint64_t)n;
+}
+
+/* --- Fields and refusal -------------------------------------------------------------------------------------------------------- */
+
+static apr_uint64_t seconds_up(apr_uint64_t ns)
+{
+    return ns / NS_PER_S + (ns % NS_PER_S != 0);
+}
+
+static const char *joined(apr_pool_t *pool, const char *list, const char *item)
+{
+    return list ? apr_pstrcat(pool, list, ", ", item, NULL) : item;
+}
+
+/* draft-ietf-httpapi-ratelimit-headers-11: q and w as the administrator wrote them; a burst that differs from q is said in a
+ * parameter of ours. t is when more can pass: the rest of the refusal, else the whole burst's return. */
+static void add_fields(request_rec *r, mpx_request_t *request, const charge_t *charge)
+{
+    apr_pool_t *pool = request->call.pool;
+    fields_t *fields = request->limit;
+    const mpx_gcra_t *g = &charge->result;
+    apr_uint64_t t = g->allowed ? g->reset_after : g->retry_after;
+
+    if (fields == NULL) {
+        request->limit = fields = apr_pcalloc(pool, sizeof *fields);
+    }
+    if (t == APR_UINT64_MAX) { /* the cost exceeds the burst: waiting does not help; the whole burst's return is said */
+        t = g->reset_after;
+    }
+    fields->policy = joined(pool, fields->policy,
+                            apr_psprintf(pool, "\"%s\";q=%" APR_UINT64_T_FMT ";w=%u", charge->name, charge->rate->count,
+                                         charge->rate->period));
+    if (charge->rate->burst != charge->rate->count) {
+        fields->policy = apr_psprintf(pool, "%s;meterplex-burst=%" APR_UINT64_T_FMT, fields->policy, charge->rate->burst);
+    }
+    fields->limit = joined(pool, fields->limit,
+                           apr_psprintf(pool, "\"%s\";r=%" APR_UINT64_T_FMT ";t=%" APR_UINT64_T_FMT, charge->name,
+                                        g->remaining, seconds_up(t)));
+    apr_table_setn(r->err_headers_out, "RateLimit-Policy", fields->policy);
+    apr_table_setn(r->err_headers_out, "RateLimit", fields->limit);
+}
+
+static const char *period_name(unsigned seconds)
+{
+    return seconds == 1 ? "second" : seconds == 60 ? "minute" : seconds == 3600 ? "hour" : "day";
+}
+
+static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge, const char *violated)
+{
+    apr_uint64_t wait = charge->result.retry_after;
+    int status;
+
+    mpx_metric_add(metric_refused, 1);
+    if (wait == APR_UINT64_MAX) {
+        status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,
+                                   "This request costs %" APR_UINT64_T_FMT " units, more than limit \"%s\" ever allows at once.",
+                                   charge->cost, charge->name);
+        wait = charge->result.reset_after;
+    }
+    else {
+        status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,
+                                   "Limit \"%s\" of %" APR_UINT64_T_FMT " per %s is used up; try again in %" APR_UINT64_T_FMT
+                                   " s.", charge->name, charge->rate->count, period_name(charge->rate->period),
+                                   seconds_up(wait));
+    }
+    request->problem.retry_after = (int)(seconds_up(wait) ? seconds_up(wait) : 1);
+    request->problem.violated_policies = apr_psprintf(request->call.pool, "[%s]", violated);
+    return status;
+}
+
+/* --- The decision ---------------------------------------------------------------------------------------------------------------- */
+
+static void look(charge_t *charge, apr_uint64_t now)
+{
+    mpx_cells_look(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result);
+}
+
+static int take(charge_t *charge, apr_uint64_t now)
+{
+    if (!mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result)) {
+        mpx_metric_add(metric_full, 1);
+    }
+    return charge->result.allowed;
+}
+
+/* Charge all or none. @return whether all allow it; the results say what each does */
+static int take_all(charge_t *charges, int n, apr_uint64_t now)
+{
+    int i, refused = 0;
+
+    for (i = 0; n > 1 && i < n; i++) {
+        look(&charges[i], now);
+        refused += !charges[i].result.allowed;
+    }
+    for (i = 0; !refused && i < n; i++) {
+        if (!take(&charges[i], now)) {
+            refused = 1;
+            while (--i >= 0) {
+                mpx_cells_refund(charges[i].cells, charges[i].key, charges[i].key_len, charges[i].rate, charges[i].cost);
+                look(&charges[i], now);
+            }
+            break;
+        }
+    }
+    return !refused;
+}
+
+/* Decide, set the fields, refuse or go on. */
+static int apply(request_rec *r, mpx_request_t *request, charge_t *charges, int n)
+{
+    const charge_t *longest = NULL;
+    const char *violated = NULL;
+    int all = take_all(charges, n, monotonic_now()), i;
+
+    for (i = 0; i < n; i++) {
+        const charge_t *c = &charges[i];
+        add_fields(r, request, c);
+        if (!all && !c->result.allowed) {
+            violated = apr_pstrcat(request->call.pool, violated ? violated : "", violated ? "," : "", "\"", c->name, "\"", NULL);
+            if (longest == NULL || c->result.retry_after > longest->result.retry_after) {
+                longest = c;
+            }
+        }
+    }
+    if (longest) {
+        return refuse(r, request, longest, violated);
+    }
+    mpx_metric_add(metric_allowed, 1);
+    return OK;
+}
+
+static limit_dir_t *dir_of(request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &meterplex_limit_module);
+}
+
+/* Charges of the section's policies, those by ip or the others, and of the key's own limit. */
+static int gather(request_rec *r, mpx_request_t *request, int by_ip, charge_t **out)
+{
+    const limit_dir_t *dir = dir_of(r);
+    const mpx_principal_t *principal = request->principal;
+    int own = !by_ip && principal && principal->rate.count > 0, max = own + (dir->policies ? dir->policies->nelts : 0), n = 0, i;
+    charge_t *charges;
+
+    if (max == 0) {
+        return 0;
+    }
+    charges = apr_palloc(request->call.pool, sizeof *charges * (apr_size_t)max);
+    if (own) {
+        charges[n].rate = &principal->rate;
+        charges[n].name = "api-key"; /* no policy's default name */
+        charges[n].cells = key_cells;
+        charges[n].cost = 1;
+        set_key(&charges[n++], own_zone, principal->id.b, sizeof principal->id.b);
+    }
+    for (i = 0; dir->policies && i < dir->policies->nelts; i++) {
+        const limit_policy_t *policy = APR_ARRAY_IDX(dir->policies, i, limit_policy_t *);
+        if ((policy->by == LIMIT_BY_IP) != by_ip) {
+            continue;
+        }
+        if (!resolve(r, request, policy, &charges[n])) {
+            mpx_metric_add(metric_unresolved, 1);
+            continue;
+        }
+        charges[n].rate = &policy->rate;
+        charges[n].name = policy->name;
+        charges[n].cells = policy->by == LIMIT_BY_IP ? ip_cells : key_cells;
+        charges[n++].cost = cost_of(r, policy);
+    }
+    *out = charges;
+    return n;
+}
+
+/* --- Hooks ------------------------------------------------------------------------------------------------------------------------- */
+
+int limit_check_access(request_rec *r)
+{
+    mpx_request_t *request;
+    charge_t *charges;
+    int n;
+
+    if (!ap_is_initial_req(r) || dir_of(r)->policies == NULL) {
+        return DECLINED;
+    }
+    request = mpx_request_get(r);
+    n = gather(r, request, 1, &charges);
+    if (n == 0) {
+        return DECLINED;
+    }
+    n = apply(r, request, charges, n);
+    return n == OK ? DECLINED : n;
+}
+
+int limit_admit(request_rec *r, mpx_request_t *request)
+{
+    charge_t *charges;
+    int n = gather(r, request, 0, &charges);
+    return n == 0 ? OK : apply(r, request, charges, n);
+}
+
+int limit_fixups(request_rec *r)
+{
+    mpx_request_t *request;
+    int rv;
+
+    if (!ap_is_initial_req(r) || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
+        return DECLINED; /* the router asks for admission itself, when it knows who is asking */
+    }
+    request = mpx_request_get(r);
+    if (dir_of(r)->policies == NULL && request->principal == NULL) {
+        return DECLINED;
+    }
+    rv = mpx_request_admit(r);
+    return rv == OK ? DECLINED : rv;
+}
+
+int mpx_limit_key(request_rec *r, const mpx_principal_t *principal, apr_uint64_t cost, mpx_gcra_t *out)
+{
+    charge_t charge;
+    if (principal->rate.count == 0) {
+        return 0;
+    }
+    charge.rate = &principal->rate;
+    charge.cells = key_cells;
+    charge.cost = cost;
+    set_key(&charge, own_zone, principal->id.b, sizeof principal->id.b);
+    take(&charge, monotonic_now());
+    *out = charge.result;
+    return 1;
+}

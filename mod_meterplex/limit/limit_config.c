@@ -1,0 +1,173 @@
+/* limit_config.c: MeterplexRateLimit by RATE [burst=N] [name=S] [cost=EXPR], and "none". */
+#include "limit_private.h"
+
+#include <sodium.h>
+
+#include "apr_lib.h"
+#include "apr_strings.h"
+
+void *limit_create_dir_config(apr_pool_t *pool, char *path)
+{
+    limit_dir_t *dir = apr_pcalloc(pool, sizeof *dir);
+    dir->path = path ? path : "";
+    return dir;
+}
+
+void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add)
+{
+    const limit_dir_t *b = base, *a = add;
+    limit_dir_t *dir = apr_pmemdup(pool, a, sizeof *a);
+
+    if (a->none || b->policies == NULL) {
+        return dir;
+    }
+    dir->policies = a->policies ? apr_array_append(pool, b->policies, a->policies) : b->policies;
+    dir->none = b->none;
+    return dir;
+}
+
+static int name_taken(const limit_dir_t *dir, const char *name)
+{
+    int i;
+    for (i = 0; dir->policies && i < dir->policies->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(dir->policies, i, limit_policy_t *)->name, name) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static const char *parse_by(cmd_parms *cmd, const char *word, limit_policy_t *policy)
+{
+    static const char *const names[] = { "ip", "key", "user", "tenant" };
+    const char *error = NULL;
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        if (ap_cstr_casecmp(word, names[i]) == 0) {
+            policy->by = (limit_by_e)i;
+            policy->name = names[i];
+            return NULL;
+        }
+    }
+    if (strncmp(word, "expr=", 5) == 0) {
+        policy->by = LIMIT_BY_EXPR;
+        policy->name = "expr";
+        policy->subject = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
+        return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
+    }
+    return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are ip, key, user, tenant, expr=EXPR and none", word);
+}
+
+/* A policy's name becomes a Structured Fields string (RFC 9651) and a metric's label: printable ASCII without quotes. */
+static const char *parse_name(cmd_parms *cmd, const char *value, limit_policy_t *policy)
+{
+    const char *c;
+    for (c = value; *c; c++) {
+        if (!apr_isalnum(*c) && !strchr("._-/", *c)) {
+            break;
+        }
+    }
+    if (*c || c == value || c - value > 64) {
+        return apr_psprintf(cmd->pool, "MeterplexRateLimit name=%s: 1 to 64 of letters, digits and . _ - /", value);
+    }
+    policy->name = value;
+    return NULL;
+}
+
+static const char *parse_burst(cmd_parms *cmd, const char *value, limit_policy_t *policy)
+{
+    char *end;
+    apr_int64_t n = apr_strtoi64(value, &end, 10);
+    if (!apr_isdigit(*value) || *end || n < 1 || n > (apr_int64_t)MPX_RATE_MAX_COUNT) {
+        return apr_psprintf(cmd->pool, "MeterplexRateLimit burst=%s: a whole number from 1 to 1000000000", value);
+    }
+    policy->rate.burst = (apr_uint64_t)n;
+    return NULL;
+}
+
+static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t *policy, int *named)
+{
+    const char *error = NULL;
+
+    if (strncmp(word, "burst=", 6) == 0) {
+        return parse_burst(cmd, word + 6, policy);
+    }
+    if (strncmp(word, "name=", 5) == 0) {
+        *named = 1;
+        return parse_name(cmd, word + 5, policy);
+    }
+    if (strncmp(word, "cost=", 5) == 0) {
+        policy->cost = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
+        return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
+    }
+    return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are burst=N, name=NAME and cost=EXPR", word);
+}
+
+/* A named policy is one limit wherever the name stands with the same rate; an unnamed one is its section's own. */
+static void set_zone(cmd_parms *cmd, const limit_dir_t *dir, limit_policy_t *policy, int named)
+{
+    const char *rate = apr_psprintf(cmd->pool, "%d %" APR_UINT64_T_FMT "/%u+%" APR_UINT64_T_FMT, policy->by,
+                                    policy->rate.count, policy->rate.period, policy->rate.burst);
+    const char *zone = named ? apr_pstrcat(cmd->pool, "name ", policy->name, " ", rate, NULL)
+                         : apr_psprintf(cmd->pool, "section %s:%u %s %d %s",
+                                        cmd->server->server_hostname ? cmd->server->server_hostname : "", cmd->server->port,
+                                        dir->path, dir->policies ? dir->policies->nelts : 0, rate);
+    crypto_generichash(policy->zone, sizeof policy->zone, (const unsigned char *)zone, strlen(zone), NULL, 0);
+}
+
+static void default_name(cmd_parms *cmd, const limit_dir_t *dir, limit_policy_t *policy)
+{
+    const char *base = policy->name;
+    int n;
+    for (n = 2; name_taken(dir, policy->name); n++) {
+        policy->name = apr_psprintf(cmd->pool, "%s-%d", base, n);
+    }
+}
+
+static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *const argv[])
+{
+    limit_dir_t *dir = config;
+    limit_policy_t *policy;
+    const char *error;
+    int i, named = 0;
+
+    if (argc == 1 && ap_cstr_casecmp(argv[0], "none") == 0) {
+        dir->none = 1;
+        return NULL;
+    }
+    if (argc < 2) {
+        return "MeterplexRateLimit takes: ip|key|user|tenant|expr=EXPR RATE [burst=N] [name=NAME] [cost=EXPR], or none";
+    }
+    policy = apr_pcalloc(cmd->pool, sizeof *policy);
+    error = parse_by(cmd, argv[0], policy);
+    if (error == NULL) {
+        error = mpx_rate_parse(cmd->pool, argv[1], &policy->rate);
+        error = error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", argv[1], error) : NULL;
+    }
+    for (i = 2; i < argc && error == NULL; i++) {
+        error = parse_option(cmd, argv[i], policy, &named);
+    }
+    if (error) {
+        return error;
+    }
+    if (!named) {
+        default_name(cmd, dir, policy);
+    }
+    else if (name_taken(dir, policy->name)) {
+        return apr_psprintf(cmd->pool, "MeterplexRateLimit name=%s: the name is used twice in this section", policy->name);
+    }
+    set_zone(cmd, dir, policy, named);
+    if (dir->policies == NULL) {
+        dir->policies = apr_array_make(cmd->pool, 2, sizeof(limit_policy_t *));
+    }
+    APR_ARRAY_PUSH(dir->policies, limit_policy_t *) = policy;
+    return NULL;
+}
+
+const command_rec limit_directives[] = {
+    AP_INIT_TAKE_ARGV("MeterplexRateLimit", set_rate_limit, NULL, RSRC_CONF | ACCESS_CONF,
+                      "ip|key|user|tenant|expr=EXPR RATE [burst=N] [name=NAME] [cost=EXPR]; several add up; none: inherited "
+                      "ones are off here"),
+    { NULL }
+};
