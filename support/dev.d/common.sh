@@ -12,11 +12,12 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 # quietly LOG COMMAND...: the output goes to LOG; its end is shown when the command fails.
 quietly() {
-    local log=$1
+    local log=$1 begin
     shift
     printf '\n$ %s\n' "$*" >>"$log"
+    begin=$(stat -c %s "$log")
     if ! "$@" >>"$log" 2>&1 </dev/null 9>&-; then
-        tail -n 40 "$log" >&2
+        tail -c "+$((begin + 1))" "$log" | tail -n 40 >&2
         die "failed: $* (all of it in $log)"
     fi
 }
