@@ -6,7 +6,11 @@
 #   CLEANFILES += mod_meterplex/observe/observe_sql.h
 #   EXTRA_DIST += mod_meterplex/observe/observe.sql
 noinst_LTLIBRARIES += libmpx_observe.la
-libmpx_observe_la_SOURCES =
+libmpx_observe_la_SOURCES = \
+	mod_meterplex/observe/observe_http.c \
+	mod_meterplex/observe/observe_metrics.c \
+	mod_meterplex/observe/observe_openapi.c \
+	mod_meterplex/observe/observe_private.h
 
 if ROOM_OBSERVE
 module_LTLIBRARIES += mod_meterplex_observe.la

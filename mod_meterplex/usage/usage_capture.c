@@ -1,0 +1,340 @@
+/* usage_capture.c: MeterplexMeter TYPE [value=EXPR] [subject=EXPR] [prop=NAME:EXPR]... [when=EXPR].
+ *
+ * A request is counted once, when it is over, whatever it became on the way (internal redirect, error document,
+ * subrequests): log_transaction runs once for it. Counted is what was let through: a request that a credential check, a
+ * limit or a quota has refused never reached what is sold.
+ */
+#include "usage_capture.h"
+
+#include "apr_lib.h"
+#include "apr_strings.h"
+#include "http_core.h"
+#include "http_protocol.h"
+#include "http_log.h"
+#include "http_request.h"
+
+extern module AP_MODULE_DECLARE_DATA meterplex_usage_module;
+APLOG_USE_MODULE(meterplex_usage);
+
+#define PROPS_MAX 16
+#define TEXT_MAX 256           /* bytes of a subject or property; more is cut */
+#define COUNTERS_DEFAULT (64u * 1024 * 1024)
+
+static apr_size_t counters_size = COUNTERS_DEFAULT;
+static mpx_metric_t metric_unattributed;
+
+void *usage_capture_create_dir_config(apr_pool_t *pool, char *path)
+{
+    return apr_pcalloc(pool, sizeof(capture_dir_t));
+}
+
+void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add)
+{
+    const capture_dir_t *b = base, *a = add;
+    capture_dir_t *dir = apr_pmemdup(pool, a, sizeof *a);
+
+    if (!a->none && b->meters) {
+        dir->meters = a->meters ? apr_array_append(pool, b->meters, a->meters) : b->meters;
+    }
+    return dir;
+}
+
+/* --- Directives ------------------------------------------------------------------------------------------------------------- */
+
+static const char *parse_expr(cmd_parms *cmd, const char *text, int boolean, ap_expr_info_t **out)
+{
+    const char *error = NULL;
+    *out = ap_expr_parse_cmd(cmd, text, boolean ? 0 : AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
+    return error ? apr_psprintf(cmd->pool, "MeterplexMeter: \"%s\": %s", text, error) : NULL;
+}
+
+static const char *parse_prop(cmd_parms *cmd, const char *text, capture_meter_t *meter)
+{
+    const char *colon = strchr(text, ':'), *c;
+    capture_prop_t *prop;
+
+    for (c = text; colon && c < colon && (apr_isalnum(*c) || *c == '_'); c++) {
+    }
+    if (colon == NULL || c != colon || colon == text || colon - text > 64) {
+        return apr_psprintf(cmd->pool, "MeterplexMeter prop=%s: NAME:EXPR, NAME of letters, digits and _ (64 at most)", text);
+    }
+    if (meter->props == NULL) {
+        meter->props = apr_array_make(cmd->pool, 4, sizeof(capture_prop_t));
+    }
+    if (meter->props->nelts == PROPS_MAX) {
+        return apr_psprintf(cmd->pool, "MeterplexMeter %s: at most %d props", meter->type, PROPS_MAX);
+    }
+    prop = apr_array_push(meter->props);
+    prop->name = apr_pstrmemdup(cmd->pool, text, (apr_size_t)(colon - text));
+    if (strcmp(prop->name, "value") == 0) {
+        return "MeterplexMeter: prop=value: the name is taken by value=EXPR";
+    }
+    return parse_expr(cmd, colon + 1, 0, &prop->value);
+}
+
+static const char *parse_option(cmd_parms *cmd, const char *word, capture_meter_t *meter)
+{
+    if (strncmp(word, "value=", 6) == 0) {
+        return parse_expr(cmd, word + 6, 0, &meter->value);
+    }
+    if (strncmp(word, "subject=", 8) == 0) {
+        return parse_expr(cmd, word + 8, 0, &meter->subject);
+    }
+    if (strncmp(word, "when=", 5) == 0) {
+        return parse_expr(cmd, word + 5, 1, &meter->when);
+    }
+    if (strncmp(word, "prop=", 5) == 0) {
+        return parse_prop(cmd, word + 5, meter);
+    }
+    return apr_psprintf(cmd->pool, "MeterplexMeter: \"%s\"; allowed are value=EXPR, subject=EXPR, prop=NAME:EXPR and "
+                        "when=EXPR", word);
+}
+
+static const char *set_meter(cmd_parms *cmd, void *config, int argc, char *const argv[])
+{
+    capture_dir_t *dir = config;
+    capture_meter_t *meter;
+    const char *error = NULL, *c;
+    int i;
+
+    if (argc == 1 && ap_cstr_casecmp(argv[0], "none") == 0) {
+        dir->none = 1;
+        return NULL;
+    }
+    if (argc < 1) {
+        return "MeterplexMeter takes: TYPE [value=EXPR] [subject=EXPR] [prop=NAME:EXPR]... [when=EXPR], or none";
+    }
+    for (c = argv[0]; apr_isalnum(*c) || (*c && strchr("._-/:", *c)); c++) {
+    }
+    if (*c || c == argv[0] || c - argv[0] > 128) {
+        return apr_psprintf(cmd->pool, "MeterplexMeter %s: an event type is 1 to 128 of letters, digits and . _ - / :", argv[0]);
+    }
+    meter = apr_pcalloc(cmd->pool, sizeof *meter);
+    meter->type = argv[0];
+    for (i = 1; i < argc && error == NULL; i++) {
+        error = parse_option(cmd, argv[i], meter);
+    }
+    if (error) {
+        return error;
+    }
+    if (dir->meters == NULL) {
+        dir->meters = apr_array_make(cmd->pool, 2, sizeof(capture_meter_t *));
+    }
+    APR_ARRAY_PUSH(dir->meters, capture_meter_t *) = meter;
+    return NULL;
+}
+
+static const char *set_counters(cmd_parms *cmd, void *config, const char *text)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    char *end;
+    apr_int64_t n;
+
+    if (error) {
+        return error;
+    }
+    n = apr_strtoi64(text, &end, 10);
+    if (!apr_isdigit(*text) || (apr_toupper(*end) != 'M') || end[1] || n < 1 || n > 65536) {
+        return apr_psprintf(cmd->pool, "MeterplexCounters: \"%s\"; allowed are 1M to 65536M", text);
+    }
+    counters_size = (apr_size_t)n << 20;
+    return NULL;
+}
+
+const command_rec usage_capture_directives[] = {
+    AP_INIT_TAKE_ARGV("MeterplexMeter", set_meter, NULL, RSRC_CONF | ACCESS_CONF,
+                      "TYPE [value=EXPR] [subject=EXPR] [prop=NAME:EXPR]... [when=EXPR]: finished requests are usage; none: "
+                      "inherited ones are off here"),
+    AP_INIT_TAKE1("MeterplexCounters", set_counters, NULL, RSRC_CONF,
+                  "size of the counter file in the state directory (64M): a KiB for each record of a minute"),
+    { NULL }
+};
+
+/* --- The request ------------------------------------------------------------------------------------------------------------- */
+
+static capture_dir_t *dir_of(request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &meterplex_usage_module);
+}
+
+/* Last of all fixups: whatever checks there are have let the request through. */
+static int capture_fixups(request_rec *r)
+{
+    const capture_dir_t *dir;
+
+    if (!ap_is_initial_req(r) || (dir = dir_of(r))->meters == NULL) {
+        return DECLINED;
+    }
+    mpx_request_get(r)->usage = dir->meters;
+    return DECLINED;
+}
+
+/* An expression's text, cut at TEXT_MAX before a character that would be torn; NULL when it fails or is empty. */
+static const char *text_of(request_rec *r, ap_expr_info_t *expr)
+{
+    const char *error = NULL, *text = ap_expr_str_exec(r, expr, &error);
+    apr_size_t len;
+
+    if (error) {
+        ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "MeterplexMeter: %s", error);
+        return NULL;
+    }
+    if (text == NULL || *text == '\0') {
+        return NULL;
+    }
+    len = strlen(text);
+    if (len > TEXT_MAX) {
+        for (len = TEXT_MAX; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80; len--) {
+        }
+        text = apr_pstrmemdup(r->pool, text, len);
+    }
+    return text;
+}
+
+/* A subject is one line of UTF-8, as the API asks of it; what is not becomes '?'. */
+static const char *clean_subject(apr_pool_t *pool, const char *text)
+{
+    char *copy, *c;
+    int valid;
+
+    if (text == NULL) {
+        return NULL;
+    }
+    valid = mpx_json_utf8_valid(text, strlen(text));
+    copy = apr_pstrdup(pool, text);
+    for (c = copy; *c; c++) {
+        if (apr_iscntrl(*c) || (!valid && (unsigned char)*c > 0x7e)) {
+            *c = '?';
+        }
+    }
+    return copy;
+}
+
+/* A number is written as it stands, anything else as a string: a meter then counts it as invalid. */
+static void write_value(request_rec *r, mpx_jsonw_t *w, const char *text)
+{
+    mpx_decimal_t decimal;
+    char canonical[MPX_DECIMAL_TEXT];
+
+    mpx_jsonw_key(w, "value");
+    if (text && mpx_decimal_parse(text, strlen(text), &decimal) == MPX_DECIMAL_OK) {
+        mpx_decimal_format(&decimal, canonical);
+        mpx_jsonw_raw(w, apr_pstrdup(r->pool, canonical), strlen(canonical));
+    }
+    else {
+        mpx_jsonw_string(w, text);
+    }
+}
+
+static const char *data_of(request_rec *r, const capture_meter_t *meter)
+{
+    mpx_jsonw_t *w;
+    int i;
+
+    if (meter->value == NULL && meter->props == NULL) {
+        return NULL;
+    }
+    w = mpx_jsonw_make(r->pool);
+    mpx_jsonw_object(w);
+    if (meter->value) {
+        write_value(r, w, text_of(r, meter->value));
+    }
+    for (i = 0; meter->props && i < meter->props->nelts; i++) {
+        const capture_prop_t *prop = &APR_ARRAY_IDX(meter->props, i, capture_prop_t);
+        mpx_jsonw_member_string(w, prop->name, text_of(r, prop->value));
+    }
+    mpx_jsonw_end(w);
+    return mpx_jsonw_text(w, NULL);
+}
+
+static void capture_one(request_rec *r, mpx_request_t *request, const capture_meter_t *meter)
+{
+    const char *subject, *error = NULL;
+
+    if (meter->when && ap_expr_exec(r, meter->when, &error) != 1) {
+        return;
+    }
+    subject = meter->subject ? clean_subject(r->pool, text_of(r, meter->subject))
+                             : mpx_principal_text(r->pool, request->principal);
+    usage_counters_add(&request->principal->tenant, meter->type, subject, data_of(r, meter));
+}
+
+static int capture_log_transaction(request_rec *first)
+{
+    mpx_request_t *request = mpx_request_get(first);
+    const apr_array_header_t *meters = request->usage;
+    request_rec *last = first;
+    int i;
+
+    if (meters == NULL) {
+        return DECLINED;
+    }
+    if (request->principal == NULL) {
+        mpx_metric_add(metric_unattributed, 1);
+        return DECLINED;
+    }
+    while (last->next) {
+        last = last->next; /* what an internal redirect or an error document has made of it: its status and fields */
+    }
+    for (i = 0; i < meters->nelts; i++) {
+        capture_one(last, request, APR_ARRAY_IDX(meters, i, const capture_meter_t *));
+    }
+    return DECLINED;
+}
+
+/* --- Expression variables ------------------------------------------------------------------------------------------------------- */
+
+static const char *variable(ap_expr_eval_ctx_t *ctx, const void *data)
+{
+    request_rec *r = ctx->r;
+    const char *name = data;
+    mpx_request_t *request;
+
+    if (r == NULL) {
+        return "";
+    }
+    request = mpx_request_get(r);
+    switch (name[0]) {
+    case 'B': return apr_off_t_toa(ctx->p, r->bytes_sent);
+    case 'D': return apr_ltoa(ctx->p, (long)apr_time_as_msec(apr_time_now() - request->call.now));
+    case 'R': return request->id;
+    case 'K': return request->principal ? mpx_principal_text(ctx->p, request->principal) : "";
+    case 'T': return request->principal ? mpx_typeid_format(ctx->p, "ten", &request->principal->tenant) : "";
+    default: return "";
+    }
+}
+
+/* %{METERPLEX_BYTES_SENT} and its like, wherever httpd takes an expression. */
+static int variable_lookup(ap_expr_lookup_parms *parms)
+{
+    static const char prefix[] = "METERPLEX_";
+    static const char *const names[] = { "BYTES_SENT", "DURATION_MS", "REQUEST_ID", "KEY_ID", "TENANT_ID" };
+    apr_size_t i;
+
+    if (parms->type != AP_EXPR_FUNC_VAR || ap_cstr_casecmpn(parms->name, prefix, sizeof prefix - 1) != 0) {
+        return DECLINED;
+    }
+    for (i = 0; i < sizeof names / sizeof *names; i++) {
+        if (ap_cstr_casecmp(parms->name + sizeof prefix - 1, names[i]) == 0) {
+            *parms->func = variable;
+            *parms->data = names[i];
+            return OK;
+        }
+    }
+    return DECLINED;
+}
+
+int usage_capture_open(apr_pool_t *pconf, server_rec *s)
+{
+    metric_unattributed = mpx_metric_counter("meterplex_usage_unattributed_total",
+                                             "Requests to metered locations that name no tenant and so are nobody's usage.", NULL);
+    return usage_counters_open(pconf, s, counters_size);
+}
+
+void usage_capture_register_hooks(apr_pool_t *pool)
+{
+    counters_size = COUNTERS_DEFAULT;
+    ap_hook_fixups(capture_fixups, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_log_transaction(capture_log_transaction, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_expr_lookup(variable_lookup, NULL, NULL, APR_HOOK_MIDDLE);
+}
