@@ -2,14 +2,14 @@
 TEST_EXTENSIONS = .sh
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
-SH_LOG_COMPILER = $(SHELL)
+SH_LOG_COMPILER = bash
 
 AM_TESTS_ENVIRONMENT = \
 	export top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 	CC='$(CC)' APXS='$(APXS)' HTTPD='$(HTTPD)' HTTPD_MODULEDIR='$(HTTPD_MODULEDIR)' \
 	METERPLEX_PRELOAD='$(SANITIZER_PRELOAD)' \
 	CK_TAP_LOG_FILE_NAME=- CK_VERBOSITY=silent CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; \
-	test -n "$${ASAN_OPTIONS-}" || export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1; \
+	test -n "$${ASAN_OPTIONS-}" || export ASAN_OPTIONS=strict_string_checks=1; \
 	test -n "$${UBSAN_OPTIONS-}" || export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1;
 
 if TESTS_ENABLED

@@ -52,6 +52,10 @@ static void sanitizer_environment(void)
 
     if (!done++ && *preload) {
         h_httpd_setenv(h_format("LD_PRELOAD=%s", preload));
+        h_httpd_setenv("ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1");
+        /* the report in the error log is what counts; the process that detaches itself must not fail by its leaks */
+        h_httpd_setenv(h_format("LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=%s/t/harness/lsan.supp",
+                                setting("top_srcdir", MPX_SRCDIR)));
     }
 }
 

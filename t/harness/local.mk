@@ -17,3 +17,5 @@ libharness_la_LIBADD = $(CHECK_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(PQ_LIBS)
 endif
 
 CLEANFILES += t/pgtemplate.tar t/pgtemplate.tar.lock
+
+EXTRA_DIST += t/harness/lsan.supp

@@ -1,0 +1,28 @@
+# Building: build/ out of the tree, installed into the state directory.
+
+make_configure() {
+    if [ ! -x "$ROOT/configure" ] || [ "$ROOT/configure.ac" -nt "$ROOT/configure" ]; then
+        quietly "$1" autoreconf -fi "$ROOT"
+    fi
+}
+
+# configure_in DIR LOG OPTION...: again only when the options differ from the last time.
+configure_in() {
+    local dir=$1 log=$2
+    shift 2
+    mkdir -p "$dir"
+    if [ ! -e "$dir/config.status" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$*" ]; then
+        (cd "$dir" && quietly "$log" "$ROOT/configure" "$@")
+        printf '%s' "$*" >"$dir/.options"
+    fi
+}
+
+build_and_install() {
+    local log=$STATE/log/build.log
+    : >"$log"
+    say "building in build/"
+    make_configure "$log"
+    configure_in "$ROOT/build" "$log" --prefix="$STATE/prefix" --with-apache-libexecdir="$STATE/prefix/modules"
+    quietly "$log" make -C "$ROOT/build" -j"$(jobs_at_once)"
+    quietly "$log" make -C "$ROOT/build" install
+}

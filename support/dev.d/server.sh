@@ -1,0 +1,267 @@
+# httpd with the modules, the small upstream behind /demo-proxy/, up and down.
+
+find_httpd() {
+    local apxs
+    apxs=$(command -v apxs || command -v apxs2) || die "apxs was not found; Debian: apache2-dev"
+    HTTPD_BIN=$("$apxs" -q SBINDIR)/$("$apxs" -q PROGNAME)
+    HTTPD_MODULES=$("$apxs" -q LIBEXECDIR)
+    [ -x "$HTTPD_BIN" ] || die "$HTTPD_BIN was not found; Debian: apache2-bin"
+}
+
+# load_lines NAME...: LoadModule for what is not built into this httpd.
+load_lines() {
+    local built_in name
+    built_in=$("$HTTPD_BIN" -l)
+    for name in "$@"; do
+        case $built_in in
+        *"mod_$name.c"*) ;;
+        *) printf 'LoadModule %s_module %s/mod_%s.so\n' "$name" "$HTTPD_MODULES" "$name" ;;
+        esac
+    done
+}
+
+meterplex_load_lines() {
+    local room
+    for room in "" _identity _limit _usage _observe; do
+        [ ! -e "$STATE/prefix/modules/mod_meterplex$room.so" ] \
+            || printf 'LoadModule meterplex%s_module %s/prefix/modules/mod_meterplex%s.so\n' "$room" "$STATE" "$room"
+    done
+}
+
+user_lines() {
+    ! is_root || printf 'User %s\nGroup %s\n' "$HTTPD_USER" "$HTTPD_USER"
+}
+
+write_configuration() {
+    {
+        load_lines mpm_event unixd log_config authn_core authz_core dbd watchdog proxy proxy_http alias mime dir headers setenvif
+        meterplex_load_lines
+        user_lines
+    } | write_file 644 "$STATE/httpd/load.conf"
+    {
+        load_lines mpm_event unixd log_config authz_core mime dir
+        user_lines
+    } | write_file 644 "$STATE/upstream/load.conf"
+    sed -e "s|@STATE@|$STATE|g" -e "s|@PORT@|${PORTS[httpd]}|g" -e "s|@UPSTREAM_PORT@|${PORTS[upstream]}|g" \
+        -e "s|@PG_PORT@|${PORTS[postgresql]}|g" -e "s|@HTDOCS@|$STATE/prefix/share/meterplex/htdocs|g" \
+        "$ROOT/conf/dev.conf.in" | write_file 644 "$STATE/httpd/httpd.conf"
+    sed -e "s|@STATE@|$STATE|g" -e "s|@UPSTREAM_PORT@|${PORTS[upstream]}|g" \
+        "$ROOT/conf/dev-upstream.conf.in" | write_file 644 "$STATE/upstream/httpd.conf"
+}
+
+# server_scripts NAME DIR PORT: start returns when the server answers, stop when all its processes are gone.
+server_scripts() {
+    local name=$1 dir=$2 port=$3
+    write_file 755 "$STATE/bin/$name-start" <<SCRIPT
+#!/bin/bash
+# Starts $name; harmless when it runs.
+pid=\$(cat "$dir/httpd.pid" 2>/dev/null)
+[ -n "\$pid" ] && kill -0 "\$pid" 2>/dev/null && grep -qs "$dir" "/proc/\$pid/cmdline" && exit 0
+rm -f "$dir/httpd.pid"
+"$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -k start || exit 1
+for _ in \$(seq 300); do
+    if [ -e "$dir/httpd.pid" ] && (exec 3<>/dev/tcp/127.0.0.1/$port) 2>/dev/null; then
+        exit 0
+    fi
+    sleep 0.1
+done
+echo "$name does not answer on port $port after 30 s; $STATE/log/$name-error.log says more" >&2
+exit 1
+SCRIPT
+    write_file 755 "$STATE/bin/$name-stop" <<SCRIPT
+#!/bin/bash
+# Stops $name; harmless when it does not run.
+pid=\$(cat "$dir/httpd.pid" 2>/dev/null)
+[ -n "\$pid" ] && grep -qs "$dir" "/proc/\$pid/cmdline" || exit 0
+kill "\$pid" 2>/dev/null || exit 0
+for _ in \$(seq 300); do
+    kill -0 "\$pid" 2>/dev/null || exit 0
+    sleep 0.1
+done
+echo "$name (process \$pid) did not end within 30 s" >&2
+exit 1
+SCRIPT
+}
+
+server_is_running() {
+    local pid
+    pid=$(cat "$STATE/$1/httpd.pid" 2>/dev/null) && grep -qs "$STATE/$1" "/proc/$pid/cmdline"
+}
+
+# start_or_reload NAME: a running one takes the new configuration and modules with it.
+start_or_reload() {
+    local dir=$STATE/$1
+    quietly "$STATE/log/build.log" "$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -t
+    if server_is_running "$1"; then
+        quietly "$STATE/log/build.log" "$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -k graceful
+    else
+        quietly "$STATE/log/build.log" "$STATE/bin/$1-start"
+    fi
+}
+
+write_ctl() {
+    write_file 755 "$STATE/bin/meterplexctl" <<SCRIPT
+#!/bin/sh
+# meterplexctl for this development server; migrate works as the cluster's superuser, the rest as httpd does.
+. "$STATE/dev.env"
+METERPLEX_DATABASE=\$DATABASE_URL
+case \$1 in migrate) METERPLEX_DATABASE=\$DATABASE_ADMIN_URL ;; esac
+METERPLEX_KEY_FILE="$STATE/secrets/root.key"
+export METERPLEX_DATABASE METERPLEX_KEY_FILE
+exec "$STATE/prefix/sbin/meterplexctl" "\$@"
+SCRIPT
+}
+
+# First the part that needs no tenant, then all of it.
+write_env() {
+    local name
+    {
+        echo '# written by ./dev up; shell syntax'
+        for name in METERPLEX_URL METERPLEX_ADMIN_KEY METERPLEX_TENANT_ID METERPLEX_API_KEY METERPLEXCTL METERPLEX_START \
+            METERPLEX_STOP HTTPD_PIDFILE PGDATA PG_START DATABASE_URL DATABASE_ADMIN_URL; do
+            printf '%s=%q\n' "$name" "${!name:-}"
+        done
+    } | write_file 600 "$STATE/dev.env"
+}
+
+collect_env() {
+    METERPLEX_URL=http://127.0.0.1:${PORTS[httpd]}
+    METERPLEX_ADMIN_KEY=$(cat "$STATE/secrets/admin.key" 2>/dev/null || true)
+    METERPLEX_TENANT_ID=$(cat "$STATE/secrets/tenant.id" 2>/dev/null || true)
+    METERPLEX_API_KEY=$(cat "$STATE/secrets/tenant.key" 2>/dev/null || true)
+    METERPLEXCTL=$STATE/bin/meterplexctl
+    METERPLEX_START=$STATE/bin/httpd-start
+    METERPLEX_STOP=$STATE/bin/httpd-stop
+    HTTPD_PIDFILE=$STATE/httpd/httpd.pid
+    PGDATA=$STATE/pg
+    PG_START=$STATE/bin/pg-start
+    export METERPLEX_URL
+}
+
+# The word in standard input that begins with $1.
+word_with() { grep -oE "$1[0-9A-Za-z_]+" | head -n 1; }
+
+make_keys() {
+    [ -s "$STATE/secrets/root.key" ] || quietly "$STATE/log/build.log" "$STATE/prefix/sbin/meterplexctl" keygen "$STATE/secrets/root.key"
+    [ -s "$STATE/secrets/admin.key" ] && return 0
+    say "making the platform administrator"
+    "$METERPLEXCTL" bootstrap 9>&- | word_with mpx_live_ | write_file 600 "$STATE/secrets/admin.key"
+    [ -s "$STATE/secrets/admin.key" ] || die "meterplexctl bootstrap gave no key"
+}
+
+# The demo's tenant and its key, through the API as anybody would make them.
+make_tenant() {
+    local answer
+    if [ ! -s "$STATE/secrets/tenant.id" ]; then
+        answer=$(api POST /v1/tenants '{"name":"Demo","slug":"demo"}') || die "the demo's tenant was not made: $answer"
+        word_with ten_ <<<"$answer" | write_file 600 "$STATE/secrets/tenant.id"
+    fi
+    METERPLEX_TENANT_ID=$(secret tenant.id)
+    if [ ! -s "$STATE/secrets/tenant.key" ]; then
+        answer=$(api POST "/v1/tenants/$METERPLEX_TENANT_ID/api-keys" \
+            '{"name":"demo","scopes":["usage:read","usage:write","meters:read","meters:write","demo:read"]}') \
+            || die "the demo's key was not made: $answer"
+        word_with mpx_live_ <<<"$answer" | write_file 600 "$STATE/secrets/tenant.key"
+    fi
+    collect_env
+    write_env
+}
+
+# api METHOD PATH [JSON]: as the administrator; the key goes by a file descriptor, not by the process list.
+api() {
+    local body=()
+    [ $# -lt 3 ] || body=(-H 'Content-Type: application/json' -d "$3")
+    curl -sS --fail-with-body --max-time 30 -X "$1" ${body[@]+"${body[@]}"} -H @<(auth_header "$METERPLEX_ADMIN_KEY") \
+        "$METERPLEX_URL$2" 9>&-
+}
+auth_header() { printf 'Authorization: Bearer %s\n' "$1"; }
+
+server_is_ready() { curl -sf --max-time 2 -o /dev/null "$METERPLEX_URL/health/ready" 9>&-; }
+
+dev_up() {
+    # shellcheck disable=SC2086
+    need_packages $PACKAGES_UP
+    find_pg_bin
+    find_httpd
+    make_state
+    load_ports
+    local running=no
+    server_is_running httpd && running=yes
+    if [ -n "$opt_port" ] && [ "$opt_port" != "${PORTS[httpd]:-}" ]; then
+        running=no
+    fi
+    choose_port httpd "$running" "$opt_port"
+    running=no
+    server_is_running upstream && running=yes
+    choose_port upstream "$running"
+    build_and_install
+    make_cluster
+    start_cluster
+    make_database
+    collect_env
+    write_env
+    write_ctl
+    make_keys
+    collect_env
+    write_env
+    make_demo_files
+    write_configuration
+    server_scripts httpd "$STATE/httpd" "${PORTS[httpd]}"
+    server_scripts upstream "$STATE/upstream" "${PORTS[upstream]}"
+    say "httpd: starting on $METERPLEX_URL"
+    start_or_reload upstream
+    start_or_reload httpd
+    wait_for 30 server_is_ready || die "$METERPLEX_URL/health/ready does not say so after 30 s: ./dev logs error"
+    make_tenant
+    [ "$opt_demo" = no ] || run_demo
+    print_next
+}
+
+dev_down() {
+    local part
+    find_state
+    [ -d "$STATE/bin" ] || { say "nothing is up"; return 0; }
+    for part in httpd upstream pg; do
+        [ ! -x "$STATE/bin/$part-stop" ] || "$STATE/bin/$part-stop"
+    done
+    say "stopped; the data stay in $STATE"
+}
+
+dev_clean() {
+    dev_down
+    say "removing $STATE and build*/"
+    rm -rf "$STATE"
+    if [ -n "$STATE_LINK" ]; then
+        rm -f "$STATE_LINK"
+    fi
+    rm -rf "$ROOT/build" "$ROOT/build-check" "$ROOT/build-sanitize" "$ROOT/build-dist" "$ROOT/build-clang"
+}
+
+dev_logs() {
+    need_state
+    case ${1:-} in
+    error) exec tail -n 50 -F "$STATE/log/httpd-error.log" ;;
+    access) exec tail -n 50 -F "$STATE/log/httpd-access.log" ;;
+    postgresql) exec tail -n 50 -F "$STATE/log/postgresql.log" ;;
+    upstream) exec tail -n 50 -F "$STATE/log/upstream-error.log" ;;
+    "") exec tail -n 20 -F "$STATE/log/httpd-error.log" "$STATE/log/httpd-access.log" "$STATE/log/postgresql.log" ;;
+    *) die "logs: error, access, postgresql or upstream" ;;
+    esac
+}
+
+dev_bench() {
+    local name names=("$@")
+    # shellcheck disable=SC2086
+    need_packages $PACKAGES_BENCH
+    if [ ${#names[@]} = 0 ]; then
+        for name in "$ROOT"/bench/*.sh; do
+            [ ! -e "$name" ] || names+=("$(basename "$name" .sh)")
+        done
+    fi
+    [ ${#names[@]} -gt 0 ] || die "bench/ holds no benchmark"
+    for name in "${names[@]}"; do
+        [ -x "$ROOT/bench/$name.sh" ] || die "there is no benchmark '$name'"
+        say "bench $name"
+        "$ROOT/bench/$name.sh"
+    done
+}
