@@ -33,7 +33,7 @@ typedef struct cell {
     apr_int64_t minute;     /* record: from here on */
     mpx_uuid_t tenant;
     apr_uint64_t len;
-    char payload[CELL_SIZE - 11 * 8 - 16];
+    char payload[CELL_SIZE - 10 * 8 - 16];
 } cell_t;
 
 struct mpx_counters {
@@ -247,7 +247,7 @@ static void announce_one(mpx_counters_t *counters, apr_uint64_t index, apr_array
     range->len = cell->len;
 }
 
-void mpx_counters_announce(mpx_counters_t *counters, apr_time_t now, int max, apr_array_header_t *ranges)
+void mpx_counters_announce(mpx_counters_t *counters, int max, apr_array_header_t *ranges)
 {
     apr_uint64_t i;
     for (i = 0; i < counters->ncells && ranges->nelts < max; i++) {

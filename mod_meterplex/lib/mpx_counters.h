@@ -51,7 +51,7 @@ typedef struct mpx_counter_range {
 /* Announce what is to be flushed: ranges announced before and not settled come again, unchanged. The caller makes the
  * memory durable (msync) before it sends them. Flusher only.
  * @param ranges  array of mpx_counter_range_t, appended to, at most max */
-void mpx_counters_announce(mpx_counters_t *counters, apr_time_t now, int max, apr_array_header_t *ranges);
+void mpx_counters_announce(mpx_counters_t *counters, int max, apr_array_header_t *ranges);
 
 /* It is committed. Flusher only. */
 void mpx_counters_settle(mpx_counters_t *counters, const mpx_counter_range_t *range);

@@ -178,7 +178,7 @@ static apr_status_t flush_job(mpx_job_t *job, void *baton)
     if (fcntl(file.fd, F_SETLK, &lock) != 0) {
         return APR_SUCCESS; /* another process flushes it */
     }
-    mpx_counters_announce(file.counters, apr_time_now(), FLUSH_MAX, ranges);
+    mpx_counters_announce(file.counters, FLUSH_MAX, ranges);
     if (ranges->nelts > 0) {
         if (msync(file.memory, file.size, MS_SYNC) != 0) {
             ap_log_error(APLOG_MARK, APLOG_ERR, errno, job->server, "%s cannot be made durable", file.path);
