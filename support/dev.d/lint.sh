@@ -1,10 +1,11 @@
-# clang-format, line lengths, cppcheck, clang-tidy; what is switched off says why, here and in .clang-tidy.
+# Formatting of .c files (headers are laid out by hand, as tables of declarations and their comments), line lengths, cppcheck,
+# clang-tidy; what is switched off says why, here and in .clang-tidy.
 
 lint_files() { git -C "$ROOT" ls-files -- "$@" | sed "s|^|$ROOT/|"; }
 
 lint_format() {
     local files
-    mapfile -t files < <(lint_files '*.c' '*.h')
+    mapfile -t files < <(lint_files '*.c')
     if [ "${1:-}" = --fix ]; then
         clang-format -i "${files[@]}"
     else
@@ -14,22 +15,24 @@ lint_format() {
 
 lint_lengths() {
     local files
-    mapfile -t files < <(lint_files '*.c' '*.h' '*.sh' dev)
+    mapfile -t files < <(lint_files '*.c' '*.h')
     awk '
-        { limit = FILENAME ~ /\.h$/ ? 120 : 130 }
         { gsub(/\t/, "        ") }
-        length($0) > limit { printf "%s:%d: %d columns, %d are allowed\n", FILENAME, FNR, length($0), limit; bad = 1 }
+        length($0) > 125 && !/^\/\* ---/ { printf "%s:%d: %d columns, 125 are allowed\n", FILENAME, FNR, length($0); bad = 1 }
         /[ \t]$/ { printf "%s:%d: blank at the end of the line\n", FILENAME, FNR; bad = 1 }
         END { exit bad }' "${files[@]}"
 }
 
 # unusedFunction, and structure members that seem unused: cppcheck sees one file at a time here, and the exported functions
 # of a module have their callers in another. missingInclude: system headers are not its business. The ring macros of APR
-# (APR_BRIGADE_*) compare and subtract pointers of different objects on purpose.
+# (APR_BRIGADE_*) compare and subtract pointers of different objects on purpose. varFuncNullUB: NULL is a pointer here, and
+# APR's own variadic functions are ended by it. invalidFunctionArg: its model of mmap does not know fd -1 of MAP_ANONYMOUS.
+# readdir and getpwnam are only called where there is one thread.
 lint_cppcheck() {
     cppcheck --quiet --error-exitcode=1 --std=c11 -j"$(jobs_at_once)" --inline-suppr \
         --enable=warning,performance,portability \
         --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unusedFunction \
+        --suppress=varFuncNullUB --suppress=invalidFunctionArg --suppress=readdirCalled --suppress=getpwnamCalled \
         --suppress=unusedStructMember --suppress=comparePointers --suppress=subtractPointers \
         --library=posix -D__linux__ -DAPR_DECLARE_NONSTD= -I"$ROOT/mod_meterplex/include" -I"$ROOT/mod_meterplex/lib" \
         "$ROOT/mod_meterplex" "$ROOT/support" "$ROOT/t"

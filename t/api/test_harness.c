@@ -15,7 +15,7 @@ static void up(void)
 
 static h_request_t get(const char *path)
 {
-    return (h_request_t){.httpd = plain, .path = path};
+    return (h_request_t){ .httpd = plain, .path = path };
 }
 
 START_TEST(answers_are_read)
@@ -84,7 +84,7 @@ END_TEST
 
 START_TEST(json_pointers_are_followed)
 {
-    h_response_t response = {.body = "{\"a\":[{\"b/c\":\"x\"},true]}", .headers = (const char *[]){NULL}, .what = "-"};
+    h_response_t response = { .body = "{\"a\":[{\"b/c\":\"x\"},true]}", .headers = (const char *[]){ NULL }, .what = "-" };
 
     response.body_len = strlen(response.body);
     ck_assert_str_eq(h_json_text(&response, "/a/0/b~1c"), "x");

@@ -19,6 +19,7 @@ typedef struct exchange {
     size_t nheaders;
 } exchange_t;
 
+static const char *no_headers[] = { NULL };
 static CURL *client;
 static pid_t client_owner; /* connections are not shared with the cases that were forked from here */
 
@@ -97,10 +98,11 @@ static void set_method(const h_request_t *request, const char *method)
 const h_response_t *h_send(const h_request_t *request)
 {
     const h_httpd_t *httpd = request->httpd ? request->httpd : h_main_httpd;
-    const char *method = request->method ? request->method : request->body ? "POST" : "GET";
+    const char *method = request->method ? request->method : request->body ? "POST"
+                                                                           : "GET";
     struct curl_slist *headers = header_list(request);
     h_response_t *response = calloc(1, sizeof(*response));
-    exchange_t exchange = {.headers = calloc(1, sizeof(char *))};
+    exchange_t exchange = { .headers = NULL };
     long status = 0;
     CURLcode result;
 
@@ -131,7 +133,7 @@ const h_response_t *h_send(const h_request_t *request)
     response->status = (int)status;
     response->body = exchange.body ? exchange.body : "";
     response->body_len = exchange.len;
-    response->headers = exchange.headers;
+    response->headers = exchange.headers ? exchange.headers : no_headers;
     response->what = result == CURLE_OK ? h_format("%s %s", method, request->path)
                                         : h_format("%s %s (%s)", method, request->path, curl_easy_strerror(result));
     return response;
@@ -139,7 +141,7 @@ const h_response_t *h_send(const h_request_t *request)
 
 const h_response_t *h_call(const char *method, const char *path, const char *key, const char *json)
 {
-    h_request_t request = {.method = method, .path = path, .key = key, .body = json};
+    h_request_t request = { .method = method, .path = path, .key = key, .body = json };
 
     return h_send(&request);
 }
@@ -170,10 +172,11 @@ const char *h_header(const h_response_t *response, const char *name)
 
 const char *h_raw(const h_httpd_t *httpd, const char *bytes, size_t len, double timeout)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)(httpd ? httpd : h_main_httpd)->port)};
+    const h_httpd_t *server = httpd ? httpd : h_main_httpd;
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)server->port) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     long long deadline = h_now_ms() + (long long)(timeout * 1000);
-    exchange_t exchange = {.body = NULL};
+    exchange_t exchange = { .body = NULL };
     char buffer[8192];
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -190,7 +193,7 @@ const char *h_raw(const h_httpd_t *httpd, const char *bytes, size_t len, double 
         len -= (size_t)n;
     }
     for (;;) {
-        struct pollfd poller = {.fd = fd, .events = POLLIN};
+        struct pollfd poller = { .fd = fd, .events = POLLIN };
         long long left = deadline - h_now_ms();
         ssize_t n;
 

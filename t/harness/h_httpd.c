@@ -64,7 +64,7 @@ static void sanitizer_environment(void)
 static int built_in(const char *module)
 {
     static const char *list;
-    const char *argv[] = {httpd_program(), "-l", NULL};
+    const char *argv[] = { httpd_program(), "-l", NULL };
 
     if (!list) {
         list = h_command(argv, NULL).text;
@@ -83,7 +83,7 @@ static void load(FILE *out, const char *module)
 
 static void load_meterplex(FILE *out)
 {
-    static const char *const rooms[] = {"", "_identity", "_limit", "_usage", "_observe"};
+    static const char *const rooms[] = { "", "_identity", "_limit", "_usage", "_observe" };
 
     for (size_t i = 0; i < sizeof(rooms) / sizeof(*rooms); i++) {
         const char *path = h_format("%s/.libs/mod_meterplex%s.so", setting("top_builddir", MPX_BUILDDIR), rooms[i]);
@@ -109,9 +109,11 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd)
 
 static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
 {
-    static const char *const standard[] = {"mpm_event", "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
-                                           "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite",
-                                           "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip"};
+    static const char *const standard[] = {
+        "mpm_event", "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
+        "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite",
+        "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip"
+    };
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -178,9 +180,9 @@ void h_httpd_configure(h_httpd_t *httpd, const char *conf)
 static h_output_t control(h_httpd_t *httpd, const char *option, const char *value)
 {
     /* -X-less start detaches by itself; the run directory in the command line is how its processes are found again */
-    const char *argv[] = {httpd_program(), "-d", httpd->root, "-f", h_format("%s/httpd.conf", httpd->root), option, value,
-                          NULL};
-    h_spawn_t spawn = {.argv = argv, .env = environment};
+    const char *argv[] = { httpd_program(), "-d", httpd->root, "-f", h_format("%s/httpd.conf", httpd->root), option, value,
+                           NULL };
+    h_spawn_t spawn = { .argv = argv, .env = environment };
     h_output_t output;
 
     h_spawn(&spawn, &output);
@@ -198,7 +200,7 @@ pid_t h_httpd_pid(const h_httpd_t *httpd)
 
 static int answers(int port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int connected;
 
@@ -346,7 +348,8 @@ static void read_expected(void)
     char *state = NULL;
 
     nexpected = 0;
-    for (char *line = text ? strtok_r(text, "\n", &state) : NULL; line && nexpected < 32; line = strtok_r(NULL, "\n", &state)) {
+    for (char *line = text ? strtok_r(text, "\n", &state) : NULL; line && nexpected < 32;
+         line = strtok_r(NULL, "\n", &state)) {
         expected_lines[nexpected++] = line;
     }
 }
@@ -389,8 +392,8 @@ void h_print_logs(void)
 
 int h_alarming_logs(void)
 {
-    static const char *const alarms[] = {"exit signal", "AddressSanitizer", "LeakSanitizer", "runtime error:",
-                                         "stack smashing", "Assertion", ":emerg]", ":crit]", ":alert]"};
+    static const char *const alarms[] = { "exit signal", "AddressSanitizer", "LeakSanitizer", "runtime error:",
+                                          "stack smashing", "Assertion", ":emerg]", ":crit]", ":alert]" };
     int found = 0;
 
     read_expected();

@@ -90,8 +90,7 @@ void h_expect_json_at(const char *file, int line, const h_response_t *response, 
     const char *found = h_json_text(response, pointer);
 
     if (value ? !found || strcmp(found, value) : found != NULL) {
-        fail_with_answer(file, line, response, h_format("expected %s to be %s and not %s", pointer,
-                                                        value ? value : "absent", found ? found : "absent"));
+        fail_with_answer(file, line, response, h_format("expected %s to be %s and not %s", pointer, value ? value : "absent", found ? found : "absent"));
     }
 }
 
@@ -102,7 +101,7 @@ void h_expect_problem_at(const char *file, int line, const h_response_t *respons
     h_expect_json_at(file, line, response, "/status", h_format("%d", status));
     h_expect_json_at(file, line, response, "/code", code);
     for (int i = 0; i < 3; i++) {
-        const char *member = ((const char *[]){"/title", "/type", "/request_id"})[i];
+        const char *member = ((const char *[]){ "/title", "/type", "/request_id" })[i];
 
         if (!h_json_text(response, member)) {
             fail_with_answer(file, line, response, h_format("the problem has no %s", member + 1));

@@ -56,8 +56,8 @@ const char *h_admin_key(void)
 static h_output_t run_ctl(const char *first, va_list more)
 {
     const char *build = getenv("top_builddir");
-    const char *argv[64] = {h_format("%s/meterplexctl", build ? build : MPX_BUILDDIR), first};
-    h_spawn_t spawn = {.argv = argv};
+    const char *argv[64] = { h_format("%s/meterplexctl", build ? build : MPX_BUILDDIR), first };
+    h_spawn_t spawn = { .argv = argv };
     h_output_t output;
     int n = 2;
 

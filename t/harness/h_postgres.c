@@ -12,7 +12,7 @@
 
 #include "internal.h"
 
-static const char *bin_dir;  /* of the server's programs */
+static const char *bin_dir; /* of the server's programs */
 static const char *data_dir;
 static const char *socket_dir;
 static int port;
@@ -24,7 +24,7 @@ static const char *pg_user(void)
 
 static h_output_t run_as_owner(const char *const *argv)
 {
-    h_spawn_t spawn = {.argv = argv, .user = pg_user()};
+    h_spawn_t spawn = { .argv = argv, .user = pg_user() };
     h_output_t output;
 
     h_spawn(&spawn, &output);
@@ -39,10 +39,11 @@ static const char *program(const char *name)
 static void find_programs(void)
 {
     const char *given = getenv("PG_BINDIR");
-    const char *argv[] = {"sh", "-c",
-                          "for d in \"$(pg_config --bindir 2>/dev/null)\" $(ls -d /usr/lib/postgresql/*/bin | sort -rV); do "
-                          "test -x \"$d/initdb\" && printf %s \"$d\" && exit 0; done; exit 1",
-                          NULL};
+    const char *argv[] = { "sh", "-c",
+                           "for d in \"$(pg_config --bindir 2>/dev/null)\" "
+                           "$(ls -d /usr/lib/postgresql/*/bin | sort -rV); do "
+                           "test -x \"$d/initdb\" && printf %s \"$d\" && exit 0; done; exit 1",
+                           NULL };
     h_output_t found;
 
     if (given) {
@@ -61,10 +62,11 @@ static void find_programs(void)
 static void make_template(const char *archive)
 {
     const char *fresh = h_make_dir("pg-template", pg_user(), 0700);
-    const char *initdb[] = {program("initdb"), "-D", fresh, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
-                            "--no-sync", "--no-instructions", "--wal-segsize=4", NULL};
+    const char *initdb[] = { program("initdb"), "-D", fresh,
+                             "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+                             "--no-sync", "--no-instructions", "--wal-segsize=4", NULL };
     const char *part = h_format("%s.%d", archive, (int)getpid());
-    const char *tar[] = {"tar", "-C", fresh, "-cf", part, ".", NULL};
+    const char *tar[] = { "tar", "-C", fresh, "-cf", part, ".", NULL };
     h_output_t output = run_as_owner(initdb);
 
     if (output.status) {
@@ -80,7 +82,7 @@ static void unpack_template(void)
 {
     const char *build = getenv("top_builddir");
     const char *archive = h_format("%s/t/pgtemplate.tar", build ? build : MPX_BUILDDIR);
-    const char *tar[] = {"tar", "-C", data_dir, "-xpf", archive, NULL};
+    const char *tar[] = { "tar", "-C", data_dir, "-xpf", archive, NULL };
     int lock = open(h_format("%s.lock", archive), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     h_output_t output;
 
@@ -113,7 +115,9 @@ int h_pg_port(void)
 
 static int accepts(void)
 {
-    return PQping(h_format("host=%s port=%d user=postgres dbname=postgres connect_timeout=2", socket_dir, port)) == PQPING_OK;
+    const char *where = h_format("host=%s port=%d user=postgres dbname=postgres connect_timeout=2", socket_dir, port);
+
+    return PQping(where) == PQPING_OK;
 }
 
 static int ready_or_gone(pid_t pid)
@@ -124,8 +128,8 @@ static int ready_or_gone(pid_t pid)
 void h_pg_start(void)
 {
     const char *log = h_format("%s/postgresql.log", socket_dir);
-    const char *argv[] = {program("postgres"), "-D", data_dir, "-p", h_format("%d", port), "-k", socket_dir, NULL};
-    h_spawn_t spawn = {.argv = argv, .user = pg_user(), .log = log, .background = 1};
+    const char *argv[] = { program("postgres"), "-D", data_dir, "-p", h_format("%d", port), "-k", socket_dir, NULL };
+    h_spawn_t spawn = { .argv = argv, .user = pg_user(), .log = log, .background = 1 };
     pid_t pid = h_spawn(&spawn, NULL);
     char *text;
 
@@ -161,8 +165,9 @@ void h_pg_setup(void)
     h_file(h_format("%s/postgresql.auto.conf", data_dir), settings);
     port = h_free_port();
     h_pg_start();
-    output = h_command((const char *[]){program("createdb"), "-h", socket_dir, "-p", h_format("%d", port), "-U", "postgres",
-                                        "meterplex", NULL}, NULL);
+    output = h_command((const char *[]){ program("createdb"), "-h", socket_dir, "-p", h_format("%d", port), "-U", "postgres",
+                                         "meterplex", NULL },
+                       NULL);
     if (output.status) {
         h_fail("createdb: %s", output.error);
     }

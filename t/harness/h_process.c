@@ -277,7 +277,7 @@ char *h_read_file(const char *path)
 
 int h_free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr_in address = { .sin_family = AF_INET };
     socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -338,8 +338,7 @@ static int temporary(const char *content)
     }
     unlink(path);
     free(path);
-    if (content && (write(fd, content, strlen(content)) != (ssize_t)strlen(content)
-                    || lseek(fd, 0, SEEK_SET))) {
+    if (content && (write(fd, content, strlen(content)) != (ssize_t)strlen(content) || lseek(fd, 0, SEEK_SET))) {
         h_fail("cannot write the input of a program: %s", strerror(errno));
     }
     return fd;
@@ -387,7 +386,7 @@ pid_t h_spawn(const h_spawn_t *spawn, h_output_t *output)
 
 h_output_t h_command(const char *const *argv, const char *input)
 {
-    h_spawn_t spawn = {.argv = argv, .input = input};
+    h_spawn_t spawn = { .argv = argv, .input = input };
     h_output_t output;
 
     h_spawn(&spawn, &output);

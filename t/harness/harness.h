@@ -182,7 +182,8 @@ json_t *h_json_at(json_t *root, const char *pointer); /* borrowed, or NULL */
 const char *h_admin_key(void); /* the platform administrator's */
 /* A new tenant. @return its id */
 const char *h_tenant(const char *slug);
-/* A new key in a tenant. @param scopes space-separated @param more further members as JSON text ("\"env\":\"test\""), or NULL
+/* A new key in a tenant. @param scopes space-separated
+ * @param more further members as JSON text ("\"env\":\"test\""), or NULL
  * @return the secret; *id gets the key's id when not NULL */
 const char *h_key(const char *tenant, const char *scopes, const char *more, const char **id);
 
