@@ -10,16 +10,22 @@ libmpx_lib_la_SOURCES = \
 	mod_meterplex/lib/mpx_clf.h \
 	mod_meterplex/lib/mpx_decimal.c \
 	mod_meterplex/lib/mpx_decimal.h \
+	mod_meterplex/lib/mpx_event.c \
 	mod_meterplex/lib/mpx_event.h \
+	mod_meterplex/lib/mpx_json.c \
 	mod_meterplex/lib/mpx_json.h \
+	mod_meterplex/lib/mpx_jsonpath.c \
+	mod_meterplex/lib/mpx_jsonw.c \
 	mod_meterplex/lib/mpx_net.c \
 	mod_meterplex/lib/mpx_net.h \
 	mod_meterplex/lib/mpx_rate.c \
 	mod_meterplex/lib/mpx_rate.h \
+	mod_meterplex/lib/mpx_schema.c \
 	mod_meterplex/lib/mpx_schema.h \
 	mod_meterplex/lib/mpx_secret.c \
 	mod_meterplex/lib/mpx_secret.h \
 	mod_meterplex/lib/mpx_time.c \
 	mod_meterplex/lib/mpx_time.h \
+	mod_meterplex/lib/mpx_utf8.h \
 	mod_meterplex/lib/mpx_uuid.c \
 	mod_meterplex/lib/mpx_uuid.h

@@ -17,6 +17,7 @@ typedef enum mpx_json_type {
 
 typedef struct mpx_json {
     mpx_json_type_e type;
+    unsigned name_len; /* bytes of name */
     const char *text;  /* STRING: decoded UTF-8, NUL-terminated; others: the value's text as it stood in the
                         * input (points into the input, not NUL-terminated) */
     apr_size_t len;    /* bytes of text */
@@ -34,7 +35,8 @@ typedef struct mpx_json_limits {
 #define MPX_JSON_LIMITS_DEFAULT { 32, 65536 }
 
 typedef struct mpx_json_error {
-    apr_size_t offset;       /* byte where it was noticed */
+    apr_size_t offset;       /* byte where it was noticed; of an object of more than 16 members, a duplicate is
+                              * noticed at its end */
     const char *message;     /* an English phrase without the input's text: "duplicate member name" */
 } mpx_json_error_t;
 
@@ -51,10 +53,11 @@ const mpx_json_t *mpx_json_member(const mpx_json_t *object, const char *name);
 /* RFC 6901 escaping of one reference token ("~" -> "~0", "/" -> "~1"). */
 const char *mpx_json_pointer_token(apr_pool_t *pool, const char *name);
 
-/* Is len bytes of text valid UTF-8 without U+0000? */
+/* Is len bytes of text valid UTF-8 (RFC 3629) without U+0000? */
 int mpx_json_utf8_valid(const char *text, apr_size_t len);
 
-/* --- Writer: one growing buffer in a pool; commas and colons are put by the writer. ---------------- */
+/* --- Writer: one growing buffer in a pool; commas and colons are put by the writer. Calls that make no JSON
+ * (a key in an array, two roots, an end too many) are errors of the program and end in abort(). --------- */
 
 typedef struct mpx_jsonw mpx_jsonw_t;
 
