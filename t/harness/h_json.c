@@ -88,9 +88,11 @@ const char *h_json_text(const h_response_t *response, const char *pointer)
 void h_expect_json_at(const char *file, int line, const h_response_t *response, const char *pointer, const char *value)
 {
     const char *found = h_json_text(response, pointer);
+    const char *wanted = value ? value : "absent";
 
     if (value ? !found || strcmp(found, value) : found != NULL) {
-        fail_with_answer(file, line, response, h_format("expected %s to be %s and not %s", pointer, value ? value : "absent", found ? found : "absent"));
+        fail_with_answer(file, line, response,
+                         h_format("expected %s to be %s and not %s", pointer, wanted, found ? found : "absent"));
     }
 }
 
