@@ -12,8 +12,15 @@ AM_TESTS_ENVIRONMENT = \
 	test -n "$${ASAN_OPTIONS-}" || export ASAN_OPTIONS=strict_string_checks=1; \
 	test -n "$${UBSAN_OPTIONS-}" || export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1;
 
+# a libFuzzer program never ends by itself
+if FUZZING
+FUZZ_REPLAYS =
+else
+FUZZ_REPLAYS = $(FUZZ_TESTS)
+endif
+
 if TESTS_ENABLED
-TESTS = $(GUARD_TESTS) $(UNIT_TESTS) $(FUZZ_TESTS) $(API_TESTS) $(FAULT_TESTS)
+TESTS = $(GUARD_TESTS) $(UNIT_TESTS) $(FUZZ_REPLAYS) $(API_TESTS) $(FAULT_TESTS)
 else
 TESTS =
 check-local:

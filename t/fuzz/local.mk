@@ -6,11 +6,15 @@
 check_LTLIBRARIES += libfuzzmain.la
 libfuzzmain_la_CPPFLAGS = $(AM_CPPFLAGS) -DMPX_SRCDIR='"$(abs_top_srcdir)"'
 libfuzzmain_la_SOURCES = t/fuzz/replay.c
+FUZZ_LDADD = libfuzzmain.la $(LDADD) $(FUZZ_ENGINE)
 if FUZZING
-FUZZ_LDADD = $(LDADD) -fsanitize=fuzzer
-else
-FUZZ_LDADD = libfuzzmain.la $(LDADD)
+libfuzzmain_la_CPPFLAGS += -DMPX_LIBFUZZER
 endif
+
+FUZZ_TESTS += t/fuzz/fuzz_decimal
+t_fuzz_fuzz_decimal_LDADD = $(FUZZ_LDADD)
+FUZZ_TESTS += t/fuzz/fuzz_time
+t_fuzz_fuzz_time_LDADD = $(FUZZ_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(FUZZ_TESTS)

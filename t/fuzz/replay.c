@@ -61,7 +61,7 @@ static int visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-static int replay_corpus(const char *program)
+__attribute__((unused)) static int replay_corpus(const char *program)
 {
     const char *source = getenv("top_srcdir"), *noun = strstr(program, "fuzz_");
     struct dirent **entries;
@@ -89,6 +89,7 @@ static int replay_corpus(const char *program)
     return failed;
 }
 
+#ifndef MPX_LIBFUZZER /* it brings its own */
 int main(int argc, char **argv)
 {
     int failed = 0;
@@ -104,3 +105,4 @@ int main(int argc, char **argv)
     }
     return failed;
 }
+#endif
