@@ -25,6 +25,8 @@ AC_DEFUN([MPX_COMPILER_FLAGS], [
     MPX_LDFLAGS=
     # the ring macros of APR subtract a null pointer
     MPX_TRY_FLAG([-Wno-null-pointer-subtraction], [-Wnull-pointer-subtraction])
+    # clang warns of { NULL } at the end of a table of directives, gcc does not
+    AS_CASE([`$CC --version 2>/dev/null`], [*clang*], [MPX_CFLAGS="$MPX_CFLAGS -Wno-missing-field-initializers"])
     MPX_TRY_FLAG([-fstack-protector-strong])
 
     AC_ARG_ENABLE([werror],

@@ -11,8 +11,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
 
-#define MAX_INPUT (1024 * 1024)
-#define MAX_BEGINNINGS 2048
+#define INPUT_LIMIT (1024 * 1024)
+#define BEGINNINGS_LIMIT 2048
 
 /* The target gets memory of exactly the input's size, so that one byte too far is an error. */
 static void run(const uint8_t *data, size_t size)
@@ -29,7 +29,7 @@ static void run(const uint8_t *data, size_t size)
 
 static int replay(const char *path, int number)
 {
-    uint8_t *data = malloc(MAX_INPUT);
+    uint8_t *data = malloc(INPUT_LIMIT);
     FILE *file = fopen(path, "rb");
     const char *name = strrchr(path, '/');
     size_t size;
@@ -39,9 +39,9 @@ static int replay(const char *path, int number)
         free(data);
         return 1;
     }
-    size = fread(data, 1, MAX_INPUT, file);
+    size = fread(data, 1, INPUT_LIMIT, file);
     fclose(file);
-    for (size_t n = 0; n < size && n < MAX_BEGINNINGS; n++) {
+    for (size_t n = 0; n < size && n < BEGINNINGS_LIMIT; n++) {
         run(data, n);
     }
     run(data, size);

@@ -105,6 +105,8 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd)
             "AuthzSendForbiddenOnFailure On\n"
             "<LocationMatch \"^/(v1|health|metrics)(/|$)\">\n    SetHandler meterplex-api\n</LocationMatch>\n",
             h_pg_conninfo("meterplex"), h_key_file(), httpd->state);
+    fprintf(out, "<IfModule meterplex_observe_module>\n    MeterplexOpenAPI %s/htdocs/openapi.json\n</IfModule>\n",
+            setting("top_srcdir", MPX_SRCDIR));
 }
 
 static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
