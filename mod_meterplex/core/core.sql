@@ -15,3 +15,22 @@ VALUES ($1, $2, now() + $3::bigint * interval '1 microsecond')
 ON CONFLICT (job) DO UPDATE SET node_id = excluded.node_id, expires_at = excluded.expires_at
     WHERE l.node_id = excluded.node_id OR l.expires_at < now()
 RETURNING true;
+
+-- name: idempotency_lock
+-- Held to the end of the transaction: a second request with the key finds it taken, a dead one's is free at once.
+SELECT pg_try_advisory_xact_lock($1);
+
+-- name: idempotency_forget
+DELETE FROM core.idempotency_keys
+WHERE tenant_id = core.tenant_id() AND principal_id = $1 AND key = $2 AND created_at <= now() - interval '24 hours';
+
+-- name: idempotency_find
+SELECT fingerprint, status, answer FROM core.idempotency_keys
+WHERE tenant_id = core.tenant_id() AND principal_id = $1 AND key = $2;
+
+-- name: idempotency_keep
+INSERT INTO core.idempotency_keys (tenant_id, principal_id, key, fingerprint, status, answer)
+VALUES (core.tenant_id(), $1, $2, $3, $4, $5);
+
+-- name: idempotency_expire
+DELETE FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours';

@@ -61,6 +61,25 @@ void core_health_reset(apr_pool_t *pconf);
 void core_request_reset(apr_pool_t *pconf);  /* clears authenticator, admission list, tenant check */
 void core_request_register(apr_pool_t *pool); /* hooks: post_read_request, log_transaction, ... */
 void core_problem_register(apr_pool_t *pool); /* error filter and its hook */
+/* The problem document, and the fields that go with it (into err_headers_out). */
+const char *core_problem_text(request_rec *r, const mpx_request_t *request, const mpx_problem_t *problem, int status,
+                              apr_size_t *len);
+void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int status);
+apr_status_t core_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant);
+
+/* An exchange with what only core sees of it. */
+typedef struct core_exchange {
+    mpx_http_t http; /* first */
+    const char *location, *etag;
+    int replayed;
+} core_exchange_t;
+
+/* Render call->problem as the answer. */
+void core_reply_problem(core_exchange_t *exchange);
+/* Body and media type (core_body.c). @return APR_SUCCESS, or MPX_FAILED with the problem set */
+apr_status_t core_body_read(mpx_http_t *http);
+/* Run the route's handler under an Idempotency-Key, or without when the request has none. */
+apr_status_t core_idempotent_run(core_exchange_t *exchange);
 void core_router_reset(apr_pool_t *pconf);
 void core_router_register(apr_pool_t *pool);  /* handler "meterplex-api"; check_config: routes without two handlers; -D DUMP_ROUTES */
 void core_idempotency_jobs(void);              /* post_config: expiry of remembered answers */

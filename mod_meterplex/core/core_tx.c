@@ -112,7 +112,7 @@ apr_status_t mpx_tx_set(mpx_tx_t *tx, const char *name, const char *value)
 apr_status_t mpx_tx_set_tenant(mpx_tx_t *tx, const mpx_uuid_t *tenant)
 {
     char text[MPX_UUID_TEXT];
-    return mpx_tx_set(tx, "tenant_id", mpx_uuid_format(tenant, text));
+    return mpx_tx_set(tx, "tenant_id", mpx_uuid_is_nil(tenant) ? "" : mpx_uuid_format(tenant, text));
 }
 
 apr_status_t mpx_tx_mark(mpx_tx_t *tx)
@@ -151,6 +151,9 @@ static apr_status_t run_nested(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *
     mpx_tx_t tx = { call, call->outer->db, call->outer, call->outer->lost, 0, { "", "", "", "" }, { 0 } };
     apr_status_t rv = script(&tx, "SAVEPOINT inner_run");
 
+    if (rv == APR_SUCCESS) {
+        rv = mpx_tx_set_tenant(&tx, &call->tenant);
+    }
     if (rv == APR_SUCCESS && mode & MPX_TX_PLATFORM) {
         rv = mpx_tx_set(&tx, "platform", "on");
     }

@@ -4,6 +4,7 @@ noinst_LTLIBRARIES += libmpx_db.la libmpx_core.la
 libmpx_db_la_SOURCES = \
 	mod_meterplex/core/core_append.c \
 	mod_meterplex/core/core_call.c \
+	mod_meterplex/core/core_problem_model.c \
 	mod_meterplex/core/core_db.c \
 	mod_meterplex/core/core_db.h \
 	mod_meterplex/core/core_db_param.c \
@@ -13,11 +14,20 @@ libmpx_db_la_SOURCES = \
 	mod_meterplex/core/core_tx.h
 
 libmpx_core_la_SOURCES = \
+	mod_meterplex/core/core_access_log.c \
+	mod_meterplex/core/core_body.c \
+	mod_meterplex/core/core_http.c \
+	mod_meterplex/core/core_idempotency.c \
+	mod_meterplex/core/core_path.c \
+	mod_meterplex/core/core_problem.c \
+	mod_meterplex/core/core_request.c \
+	mod_meterplex/core/core_router.c \
 	mod_meterplex/core/core_config.c \
 	mod_meterplex/core/core_db_pool.c \
 	mod_meterplex/core/core_health.c \
 	mod_meterplex/core/core_jobs.c \
 	mod_meterplex/core/core_metrics.c \
+	mod_meterplex/core/core_path.h \
 	mod_meterplex/core/core_private.h \
 	mod_meterplex/core/core_shm.c
 

@@ -74,6 +74,8 @@ typedef struct mpx_principal {
 /* Does the principal hold the scope? A platform administrator holds every permission of the API's table, but of the free
  * scopes of gated locations only those that it carries. MPX_PRINCIPAL_SYSTEM holds everything. */
 MPX_DECLARE(int) mpx_principal_has(const mpx_principal_t *principal, const char *scope);
+/* Is it one of the permissions of the API (not a free scope of a gated location)? */
+MPX_DECLARE(int) mpx_permission_known(const char *scope);
 /* "key_01h..." ; "system" for MPX_PRINCIPAL_SYSTEM */
 MPX_DECLARE(const char *) mpx_principal_text(apr_pool_t *pool, const mpx_principal_t *principal);
 

@@ -1,0 +1,186 @@
+/* core_path.c: see core_path.h. */
+#include "core_path.h"
+
+#include <string.h>
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#include "../lib/mpx_json.h"
+
+int core_path_matches(const char *pattern, const char *path, apr_table_t *params)
+{
+    while (*pattern && *path) {
+        if (*pattern == '{') {
+            const char *name = pattern + 1, *close = strchr(name, '}'), *end = strchr(path, '/');
+            apr_size_t len = end ? (apr_size_t)(end - path) : strlen(path);
+            if (len == 0) {
+                return 0;
+            }
+            if (params) {
+                apr_pool_t *pool = apr_table_elts(params)->pool;
+                apr_table_setn(params, apr_pstrmemdup(pool, name, (apr_size_t)(close - name)), apr_pstrmemdup(pool, path, len));
+            }
+            pattern = close + 1;
+            path += len;
+        }
+        else if (*pattern++ != *path++) {
+            return 0;
+        }
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : apr_isxdigit(c) ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+static char *decode(apr_pool_t *pool, const char *text, apr_size_t len, apr_size_t *outlen)
+{
+    char *out = apr_palloc(pool, len + 1), *at = out;
+    apr_size_t i;
+
+    for (i = 0; i < len; i++) {
+        if (text[i] == '%') {
+            int high = i + 2 < len ? hex_digit(text[i + 1]) : -1, low = i + 2 < len ? hex_digit(text[i + 2]) : -1;
+            if (high < 0 || low < 0) {
+                return NULL;
+            }
+            *at++ = (char)(high << 4 | low);
+            i += 2;
+        }
+        else {
+            *at++ = text[i] == '+' ? ' ' : text[i];
+        }
+    }
+    *at = '\0';
+    *outlen = (apr_size_t)(at - out);
+    return out;
+}
+
+const char *core_query_parse(apr_pool_t *pool, const char *query, apr_table_t *out)
+{
+    const char *at = query, *end, *equals;
+
+    for (; at && *at; at = *end ? end + 1 : end) {
+        char *name, *value;
+        apr_size_t name_len, value_len;
+
+        end = strchr(at, '&');
+        end = end ? end : at + strlen(at);
+        if (end == at) {
+            continue;
+        }
+        equals = memchr(at, '=', (apr_size_t)(end - at));
+        name = decode(pool, at, (apr_size_t)((equals ? equals : end) - at), &name_len);
+        value = equals ? decode(pool, equals + 1, (apr_size_t)(end - equals - 1), &value_len) : apr_pstrdup(pool, "");
+        if (!equals) {
+            value_len = 0;
+        }
+        if (name == NULL || value == NULL) {
+            return "The query string has a malformed percent-escape.";
+        }
+        if (!mpx_json_utf8_valid(name, name_len) || !mpx_json_utf8_valid(value, value_len)) {
+            return "The query string is not valid UTF-8, or contains U+0000.";
+        }
+        if (apr_table_get(out, name)) {
+            return apr_psprintf(pool, "The query parameter \"%s\" is given more than once.", name);
+        }
+        apr_table_setn(out, name, value);
+    }
+    return NULL;
+}
+
+int core_etag_listed(const char *list, const char *tag, int weak)
+{
+    apr_size_t len = strlen(tag);
+    const char *at = list;
+
+    while (*at) {
+        int is_weak = 0;
+        const char *close;
+        at += strspn(at, " \t,");
+        if (*at == '*') {
+            return 1;
+        }
+        if (at[0] == 'W' && at[1] == '/') {
+            is_weak = 1;
+            at += 2;
+        }
+        if (*at != '"' || (close = strchr(at + 1, '"')) == NULL) {
+            return 0;
+        }
+        if ((weak || !is_weak) && (apr_size_t)(close + 1 - at) == len && memcmp(at, tag, len) == 0) {
+            return 1;
+        }
+        at = close + 1;
+    }
+    return 0;
+}
+
+/* --- Redaction ----------------------------------------------------------------------------------------------------------------- */
+
+static int secret_name(const char *name, apr_size_t len)
+{
+    static const char *const words[] = { "key", "token", "secret", "password", "passwd", "signature", "authorization", "code",
+                                         "credential", NULL };
+    int i;
+    apr_size_t k;
+    for (i = 0; words[i]; i++) {
+        apr_size_t n = strlen(words[i]);
+        for (k = 0; k + n <= len; k++) {
+            if (strncasecmp(name + k, words[i], n) == 0) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Length of an API key's text at this place, 0 when there is none. A cut or altered key is one, too. */
+static apr_size_t key_at(const char *text)
+{
+    apr_size_t n;
+    if (strncmp(text, "mpx_live_", 9) != 0 && strncmp(text, "mpx_test_", 9) != 0) {
+        return 0;
+    }
+    for (n = 9; apr_isalnum(text[n]) || text[n] == '_'; n++) {
+    }
+    return n;
+}
+
+const char *core_redact(apr_pool_t *pool, const char *text)
+{
+    static const char mark[] = "REDACTED";
+    const char *at, *name = NULL;
+    char *out, *to;
+
+    if (text == NULL || (strpbrk(text, "?&=") == NULL && strstr(text, "mpx_") == NULL)) {
+        return text;
+    }
+    to = out = apr_palloc(pool, strlen(text) * 9 + 1); /* a one-byte value may grow to the mark */
+    for (at = text; *at;) {
+        apr_size_t n = key_at(at);
+        if (n == 0 && *at == '=' && name && secret_name(name, (apr_size_t)(at - name))) {
+            *to++ = *at++;
+            n = strcspn(at, "&;# ");
+            name = NULL;
+            if (n == 0) {
+                continue;
+            }
+        }
+        if (n) {
+            memcpy(to, mark, sizeof mark - 1);
+            to += sizeof mark - 1;
+            at += n;
+            continue;
+        }
+        if (*at == '?' || *at == '&' || *at == ';') {
+            name = at + 1;
+        }
+        *to++ = *at++;
+    }
+    *to = '\0';
+    return out;
+}

@@ -1,0 +1,209 @@
+/* core_problem.c: every error on our paths as application/problem+json (RFC 9457), httpd's own too. An error filter put in by
+ * insert_error_filter replaces the page that httpd made. An ErrorDocument is an internal redirect and never comes here: the
+ * administrator's wins.
+ */
+#include "core_private.h"
+
+#include "apr_strings.h"
+#include "http_core.h"
+
+static ap_filter_rec_t *problem_filter;
+
+/* --- Raising ------------------------------------------------------------------------------------------------------------------------ */
+
+int mpx_problem_raise(request_rec *r, mpx_problem_code_e code, const char *format, ...)
+{
+    mpx_request_t *request = mpx_request_get(r);
+    va_list arguments;
+
+    memset(&request->problem, 0, sizeof request->problem);
+    request->problem.code = code;
+    va_start(arguments, format);
+    request->problem.detail = apr_pvsprintf(r->pool, format, arguments);
+    va_end(arguments);
+    return mpx_problem_status(code);
+}
+
+int mpx_problem_raise_call(request_rec *r, const mpx_call_t *call)
+{
+    mpx_request_t *request = mpx_request_get(r);
+    request->problem = call->problem;
+    return mpx_problem_status(call->problem.code);
+}
+
+/* --- Which code a status of httpd's own stands for -------------------------------------------------------------------------------- */
+
+static const struct {
+    int status;
+    mpx_problem_code_e code;
+    const char *detail;
+} of_httpd[] = {
+    { 401, MPX_P_UNAUTHENTICATED, "This needs a credential." },
+    { 403, MPX_P_FORBIDDEN, "This is not allowed." },
+    { 404, MPX_P_NOT_FOUND, "There is nothing here." },
+    { 405, MPX_P_METHOD_NOT_ALLOWED, "The method is not allowed here." },
+    { 408, MPX_P_BAD_REQUEST, "The request did not arrive in time." },
+    { 412, MPX_P_PRECONDITION_FAILED, "A precondition of the request does not hold." },
+    { 413, MPX_P_PAYLOAD_TOO_LARGE, "The request's body is too large." },
+    { 414, MPX_P_BAD_REQUEST, "The request's target is too long." },
+    { 415, MPX_P_UNSUPPORTED_MEDIA_TYPE, "The media type is not accepted here." },
+    { 429, MPX_P_RATE_LIMITED, "Too many requests." },
+    { 431, MPX_P_BAD_REQUEST, "The request's header fields are too large." },
+    { 501, MPX_P_METHOD_NOT_ALLOWED, "The method is not known here." },
+    { 502, MPX_P_UPSTREAM_ERROR, "The service behind this address gave no usable answer." },
+    { 503, MPX_P_UNAVAILABLE, "The service is temporarily not available." },
+    { 504, MPX_P_UPSTREAM_TIMEOUT, "The service behind this address did not answer in time." },
+};
+
+static void problem_of_status(int status, mpx_problem_t *problem)
+{
+    apr_size_t i;
+    memset(problem, 0, sizeof *problem);
+    problem->code = status < 500 ? MPX_P_BAD_REQUEST : MPX_P_INTERNAL;
+    problem->detail = status < 500 ? "The request cannot be understood." : "The request could not be carried out.";
+    for (i = 0; i < sizeof of_httpd / sizeof *of_httpd; i++) {
+        if (of_httpd[i].status == status) {
+            problem->code = of_httpd[i].code;
+            problem->detail = of_httpd[i].detail;
+        }
+    }
+}
+
+/* --- The document ---------------------------------------------------------------------------------------------------------------------- */
+
+static const char *type_of(apr_pool_t *pool, const char *name)
+{
+    char *type = apr_pstrcat(pool, "/problems/", name, NULL), *c;
+    for (c = type; *c; c++) {
+        *c = *c == '_' ? '-' : *c;
+    }
+    return type;
+}
+
+static void write_errors(mpx_jsonw_t *w, const apr_array_header_t *errors)
+{
+    int i;
+    mpx_jsonw_key(w, "errors");
+    mpx_jsonw_array(w);
+    for (i = 0; i < errors->nelts; i++) {
+        const mpx_field_error_t *e = &APR_ARRAY_IDX(errors, i, mpx_field_error_t);
+        mpx_jsonw_object(w);
+        mpx_jsonw_member_string(w, "pointer", e->pointer);
+        mpx_jsonw_member_string(w, "code", e->code);
+        mpx_jsonw_member_string(w, "detail", e->detail);
+        mpx_jsonw_end(w);
+    }
+    mpx_jsonw_end(w);
+}
+
+const char *core_problem_text(request_rec *r, const mpx_request_t *request, const mpx_problem_t *problem, int status,
+                              apr_size_t *len)
+{
+    mpx_jsonw_t *w = mpx_jsonw_make(r->pool);
+    const request_rec *first = r;
+
+    while (first->prev) {
+        first = first->prev;
+    }
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "type", type_of(r->pool, mpx_problem_name(problem->code)));
+    mpx_jsonw_member_string(w, "title", mpx_problem_title(problem->code));
+    mpx_jsonw_member_int(w, "status", status);
+    mpx_jsonw_member_string(w, "code", mpx_problem_name(problem->code));
+    mpx_jsonw_member_string(w, "detail", problem->detail);
+    if (first->uri) {
+        mpx_jsonw_member_string(w, "instance", first->uri);
+    }
+    mpx_jsonw_member_string(w, "request_id", request->id);
+    if (problem->errors) {
+        write_errors(w, problem->errors);
+    }
+    if (problem->violated_policies) {
+        mpx_jsonw_member_raw(w, "violated-policies", problem->violated_policies, strlen(problem->violated_policies));
+    }
+    mpx_jsonw_end(w);
+    return mpx_jsonw_text(w, len);
+}
+
+/* RFC 6750 section 3: an error is named only when a credential was given. */
+static const char *challenge(const mpx_problem_t *problem)
+{
+    return problem->code == MPX_P_UNAUTHENTICATED ? "Bearer realm=\"meterplex\""
+                                                  : "Bearer realm=\"meterplex\", error=\"invalid_token\"";
+}
+
+void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int status)
+{
+    apr_table_t *out = r->err_headers_out;
+    if (problem->retry_after > 0 || status == HTTP_SERVICE_UNAVAILABLE) {
+        apr_table_setn(out, "Retry-After", apr_itoa(r->pool, problem->retry_after > 0 ? problem->retry_after : 1));
+    }
+    if (status == HTTP_UNAUTHORIZED && !apr_table_get(out, "WWW-Authenticate")) {
+        apr_table_setn(out, "WWW-Authenticate", challenge(problem));
+    }
+    apr_table_setn(out, "Cache-Control", "no-store");
+}
+
+static apr_status_t write_problem(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    request_rec *r = f->r;
+    mpx_request_t *request = mpx_request_get(r);
+    mpx_problem_t problem = request->problem;
+    apr_bucket_brigade *ours;
+    const char *text;
+    apr_size_t len;
+
+    apr_brigade_cleanup(bb);
+    if (f->ctx) {
+        return APR_SUCCESS; /* the rest of the page that ours replaces */
+    }
+    f->ctx = f;
+    if (problem.code == MPX_P_NONE || mpx_problem_status(problem.code) != r->status) {
+        problem_of_status(r->status, &problem);
+    }
+    core_problem_fields(r, &problem, r->status);
+    apr_table_setn(r->err_headers_out, "X-Request-Id", request->id);
+    text = core_problem_text(r, request, &problem, r->status, &len);
+    /* httpd has laid err_headers_out over headers_out already: what was set since goes into both. */
+    apr_table_overlap(r->headers_out, r->err_headers_out, APR_OVERLAP_TABLES_SET);
+    apr_table_clear(r->err_headers_out);
+    apr_table_unset(r->headers_out, "Content-Encoding");
+    apr_table_unset(r->headers_out, "ETag");
+    apr_table_unset(r->headers_out, "Last-Modified");
+    ap_set_content_type(r, "application/problem+json");
+    ap_set_content_length(r, (apr_off_t)len);
+    ours = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    if (!r->header_only) {
+        APR_BRIGADE_INSERT_TAIL(ours, apr_bucket_pool_create(text, len, r->pool, r->connection->bucket_alloc));
+    }
+    APR_BRIGADE_INSERT_TAIL(ours, apr_bucket_eos_create(r->connection->bucket_alloc));
+    return ap_pass_brigade(f->next, ours);
+}
+
+static int is_ours(request_rec *r)
+{
+    const core_dir_t *dir = r->per_dir_config ? ap_get_module_config(r->per_dir_config, &meterplex_module) : NULL;
+    const char *auth;
+
+    if (dir && dir->problem >= 0) {
+        return dir->problem;
+    }
+    if (mpx_request_get(r)->problem.code != MPX_P_NONE || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
+        return 1;
+    }
+    auth = r->per_dir_config ? ap_auth_type(r) : NULL;
+    return auth && ap_cstr_casecmp(auth, "Meterplex") == 0;
+}
+
+static void on_insert_error_filter(request_rec *r)
+{
+    if (r->status >= 400 && is_ours(r)) {
+        ap_add_output_filter_handle(problem_filter, NULL, r, r->connection);
+    }
+}
+
+void core_problem_register(apr_pool_t *pool)
+{
+    problem_filter = ap_register_output_filter("METERPLEX_PROBLEM", write_problem, NULL, AP_FTYPE_CONTENT_SET);
+    ap_hook_insert_error_filter(on_insert_error_filter, NULL, NULL, APR_HOOK_LAST);
+}
