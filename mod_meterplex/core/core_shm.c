@@ -82,7 +82,7 @@ int core_shm_open(apr_pool_t *pconf, server_rec *s)
         || memcmp(retained->slices, wanted, sizeof *wanted * (apr_size_t)nwanted) != 0;
     if (is_fresh) {
         apr_shm_t *shm;
-        rv = apr_shm_create(&shm, size, NULL, s->process->pool);
+        rv = apr_shm_create(&shm, size + SHM_ALIGN, NULL, s->process->pool);
         if (rv != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
                          "MeterplexSharedMemory: %" APR_SIZE_T_FMT " bytes of shared memory cannot be had", size);
@@ -98,7 +98,8 @@ int core_shm_open(apr_pool_t *pconf, server_rec *s)
         retained->nslices = nwanted;
         memcpy(retained->slices, wanted, sizeof wanted);
     }
-    base = apr_shm_baseaddr_get(retained->shm);
+    /* APR keeps a word of its own at the beginning: slices start at the next page. */
+    base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(retained->shm), SHM_ALIGN);
     for (i = 0; i < nwanted && is_fresh; i++) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, s, "shared memory: %s has %" APR_UINT64_T_FMT " bytes", wanted[i].name,
                      wanted[i].size);
