@@ -12,7 +12,7 @@ if [ ! -e "$core" ]; then
 fi
 
 declared=$(mktemp)
-cat "$src"/mod_meterplex/include/*.h | tr '\n' ' ' | grep -oE 'MPX_DECLARE\([^)]*\) *[a-z_0-9]+\(' \
+grep -hv '^#define' "$src"/mod_meterplex/include/*.h | tr '\n' ' ' | grep -oE 'MPX_DECLARE\([^)]*\) *[a-z_0-9]+\(' \
     | sed -E 's/.*[) ]([a-z_0-9]+)\($/\1/' | sort -u >"$declared"
 while read -r symbol; do
     [ "$symbol" = meterplex_module ] || problem "$core" "exports $symbol, which no header in include/ declares"

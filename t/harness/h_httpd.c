@@ -102,7 +102,7 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd)
             "DBDMin 0\nDBDKeep 4\nDBDMax 8\nDBDExptime 60\n"
             "MeterplexKeyFile %s\n"
             "MeterplexStateDir %s\n"
-            "AuthzSendForbiddenOnFailure On\n"
+            "MeterplexProblem On\n<Location />\n    AuthzSendForbiddenOnFailure On\n</Location>\n"
             "<LocationMatch \"^/(v1|health|metrics)(/|$)\">\n    SetHandler meterplex-api\n</LocationMatch>\n",
             h_pg_conninfo("meterplex"), h_key_file(), httpd->state);
     fprintf(out, "<IfModule meterplex_observe_module>\n    MeterplexOpenAPI %s/htdocs/openapi.json\n</IfModule>\n",
