@@ -104,7 +104,7 @@ make_database() {
     have=$(admin_psql -d postgres -Atc "SELECT 1 FROM pg_database WHERE datname = 'meterplex'" 9>&-)
     [ "$have" = 1 ] || admin_psql -d postgres -qc 'CREATE DATABASE meterplex' 9>&-
     say "migrating"
-    METERPLEX_DATABASE=$DATABASE_ADMIN_URL quietly "$STATE/log/build.log" "$STATE/prefix/sbin/meterplexctl" migrate
+    METERPLEX_DATABASE_URL=$DATABASE_ADMIN_URL quietly "$STATE/log/build.log" "$STATE/prefix/sbin/meterplexctl" migrate
     # the login role of httpd: a member of what the migrations grant to, and the owner of nothing
     have=$(admin_psql -d postgres -Atc "SELECT 1 FROM pg_roles WHERE rolname = 'meterplex'" 9>&-)
     if [ "$have" != 1 ]; then

@@ -104,10 +104,10 @@ write_ctl() {
 #!/bin/sh
 # meterplexctl for this development server; migrate works as the cluster's superuser, the rest as httpd does.
 . "$STATE/dev.env"
-METERPLEX_DATABASE=\$DATABASE_URL
-case \$1 in migrate) METERPLEX_DATABASE=\$DATABASE_ADMIN_URL ;; esac
+METERPLEX_DATABASE_URL=\$DATABASE_URL
+case \$1 in migrate) METERPLEX_DATABASE_URL=\$DATABASE_ADMIN_URL ;; esac
 METERPLEX_KEY_FILE="$STATE/secrets/root.key"
-export METERPLEX_DATABASE METERPLEX_KEY_FILE
+export METERPLEX_DATABASE_URL METERPLEX_KEY_FILE
 exec "$STATE/prefix/sbin/meterplexctl" "\$@"
 SCRIPT
 }

@@ -1,0 +1,125 @@
+-- Statements of meterplexctl itself: migrations, doctor, status. What a room does is asked of the room.
+
+-- name: session_role
+SELECT rolsuper OR rolbypassrls,
+       to_regclass('meterplex.migrations') IS NOT NULL AND to_regclass('identity.tenants') IS NOT NULL
+  FROM pg_catalog.pg_roles WHERE rolname = current_user
+
+-- name: become_app
+SET ROLE meterplex_app
+
+-- name: tenant_find
+SELECT id FROM identity.tenants WHERE (id = $1 OR slug = $2) AND deleted_at IS NULL
+
+-- name: migrations_table
+SELECT to_regclass('meterplex.migrations') IS NOT NULL
+
+-- name: migrations_applied
+SELECT version, name, checksum, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  FROM meterplex.migrations ORDER BY version
+
+-- name: migrations_create
+BEGIN;
+SET LOCAL ROLE meterplex_owner;
+CREATE SCHEMA IF NOT EXISTS meterplex;
+CREATE TABLE IF NOT EXISTS meterplex.migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+GRANT USAGE ON SCHEMA meterplex TO meterplex_app;
+GRANT SELECT ON meterplex.migrations TO meterplex_app;
+COMMIT;
+
+-- The lock belongs to the session, so that it spans the transactions of all files; it ends with the connection.
+-- name: migrations_lock
+SELECT pg_try_advisory_lock(1297110085, 1)
+
+-- Around the text of a migration, formats: seconds; then number, name and checksum, which hold nothing to be quoted.
+-- name: migration_begin
+BEGIN;
+SET LOCAL ROLE meterplex_owner;
+SET LOCAL lock_timeout = '%ds';
+SET LOCAL statement_timeout = 0;
+SET LOCAL search_path = pg_catalog;
+
+-- name: migration_end
+INSERT INTO meterplex.migrations (version, name, checksum) VALUES (%d, '%s', '%s');
+COMMIT;
+
+-- name: migrate_facts
+SELECT current_setting('server_version_num')::integer,
+       current_setting('server_version'),
+       current_user,
+       current_database(),
+       coalesce((SELECT rolsuper OR rolbypassrls OR rolcanlogin FROM pg_catalog.pg_roles
+                  WHERE rolname = 'meterplex_owner'), false),
+       EXISTS (SELECT FROM pg_catalog.pg_auth_members m
+                 JOIN pg_catalog.pg_roles r ON r.oid = m.member JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
+                WHERE g.rolname = 'meterplex_app' AND r.rolcanlogin)
+
+-- What an administrator must have run before the first migration, as statements; no row when all of it is there.
+-- name: migrate_missing
+SELECT statement FROM (
+    SELECT 1 AS n, 'CREATE ROLE meterplex_owner NOLOGIN' AS statement
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_owner')
+    UNION ALL
+    SELECT 2, 'CREATE ROLE meterplex_app NOLOGIN'
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_app')
+    UNION ALL
+    SELECT 3, format('GRANT meterplex_owner TO %I', current_user)
+     WHERE NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+       AND NOT coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_catalog.pg_roles
+                          WHERE rolname = 'meterplex_owner'), false)
+    UNION ALL
+    SELECT 4, format('GRANT CREATE ON DATABASE %I TO meterplex_owner', current_database())
+     WHERE NOT coalesce((SELECT has_database_privilege(oid, current_database(), 'CREATE') FROM pg_catalog.pg_roles
+                          WHERE rolname = 'meterplex_owner'), false)
+) AS missing ORDER BY n
+
+-- name: doctor_role
+SELECT current_user, r.rolsuper, r.rolbypassrls,
+       coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_owner'),
+                false),
+       coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_app'),
+                false),
+       EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.relowner = r.oid AND n.nspname IN ('core', 'events', 'audit', 'identity', 'usage', 'meterplex'))
+  FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
+
+-- name: doctor_rls
+SELECT c.oid::regclass::text
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+ WHERE c.relkind IN ('r', 'p')
+   AND pg_get_userbyid(c.relowner) = 'meterplex_owner'
+   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+ ORDER BY 1
+
+-- name: doctor_rls_count
+SELECT count(*)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+ WHERE c.relkind IN ('r', 'p') AND pg_get_userbyid(c.relowner) = 'meterplex_owner'
+
+-- name: doctor_clock
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: doctor_server
+SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_database()
+
+-- name: doctor_timeouts
+SELECT inet_server_addr() IS NOT NULL
+
+-- name: status_server
+SELECT current_setting('server_version'), current_database(), pg_database_size(current_database()),
+       pg_size_pretty(pg_database_size(current_database())), current_user
+
+-- name: status_tenants
+SELECT id, slug, status FROM identity.tenants WHERE deleted_at IS NULL ORDER BY slug
+
+-- name: status_of_tenant
+SELECT (SELECT count(*) FROM identity.api_keys WHERE tenant_id = core.tenant_id() AND revoked_at IS NULL),
+       (SELECT count(*) FROM usage.events WHERE tenant_id = core.tenant_id())

@@ -1,0 +1,115 @@
+/* ctl_doctor.c: `meterplexctl doctor`: looks at an installation and says what to do. Changes nothing. */
+#include "ctl_doctor.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+static const char *const finding_names[] = { "ok", "advice", "wrong" };
+
+void doctor_say(doctor_t *d, finding_e finding, const char *check, const char *format, ...)
+{
+    va_list arguments;
+    const char *detail;
+
+    va_start(arguments, format);
+    detail = apr_pvsprintf(d->ctl->pool, format, arguments);
+    va_end(arguments);
+    d->wrong += finding == FOUND_WRONG;
+    if (d->json) {
+        mpx_jsonw_object(d->json);
+        mpx_jsonw_member_string(d->json, "check", check);
+        mpx_jsonw_member_string(d->json, "finding", finding_names[finding]);
+        mpx_jsonw_member_string(d->json, "detail", detail);
+        mpx_jsonw_end(d->json);
+    }
+    else {
+        printf("%-7s %-16s %s\n", finding_names[finding], check, detail);
+    }
+}
+
+static void check_key_file(doctor_t *d)
+{
+    const char *path = d->ctl->key_file, *wrong;
+
+    if (path == NULL || *path == '\0') {
+        doctor_say(d, FOUND_WRONG, "key file", "not named: give --key-file FILE or METERPLEX_KEY_FILE, as MeterplexKeyFile has it");
+        return;
+    }
+    wrong = ctl_keyfile_wrong(d->ctl->pool, path, NULL);
+    if (wrong) {
+        doctor_say(d, FOUND_WRONG, "key file", "%s: %s", path, wrong);
+        return;
+    }
+    doctor_say(d, FOUND_OK, "key file", "%s", path);
+}
+
+static void check_state_dir(doctor_t *d)
+{
+    const char *path = d->ctl->state_dir;
+    struct stat st;
+
+    if (path == NULL || *path == '\0') {
+        doctor_say(d, FOUND_WRONG, "state directory",
+                   "not named: give --state-dir DIR or METERPLEX_STATE_DIR, as MeterplexStateDir has it");
+    }
+    else if (lstat(path, &st) != 0) {
+        doctor_say(d, FOUND_WRONG, "state directory", "%s: %s; make it, mode 0700, owned by the user that httpd starts as", path,
+                   strerror(errno));
+    }
+    else if (!S_ISDIR(st.st_mode)) {
+        doctor_say(d, FOUND_WRONG, "state directory", "%s is not a directory; name one", path);
+    }
+    else if (st.st_mode & 022) {
+        doctor_say(d, FOUND_WRONG, "state directory", "%s has mode %04o, so others can change the counters: chmod 0700 %s", path,
+                   (unsigned)st.st_mode & 07777, path);
+    }
+    else if (access(path, W_OK) != 0) {
+        doctor_say(d, FOUND_WRONG, "state directory", "%s cannot be written to (%s); run this as the user that httpd starts as",
+                   path, strerror(errno));
+    }
+    else {
+        doctor_say(d, FOUND_OK, "state directory", "%s", path);
+    }
+}
+
+int ctl_doctor(ctl_t *ctl, int argc, const char *const *argv)
+{
+    doctor_t d = { .ctl = ctl, .httpd = CTL_HTTPD, .modules = CTL_MODULEDIR, .migrations = ctl_migrations_dir() };
+    const ctl_option_t options[] = {
+        { "httpd", CTL_TEXT, &d.httpd },
+        { "modules", CTL_TEXT, &d.modules },
+        { "dir", CTL_TEXT, &d.migrations },
+        { NULL, CTL_FLAG, NULL },
+    };
+    int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
+
+    if (rv != CTL_OK) {
+        return rv;
+    }
+    if (ctl->json) {
+        d.json = mpx_jsonw_make(ctl->pool);
+        mpx_jsonw_object(d.json);
+        mpx_jsonw_key(d.json, "checks");
+        mpx_jsonw_array(d.json);
+    }
+    doctor_httpd(&d);
+    check_key_file(&d);
+    check_state_dir(&d);
+    doctor_database(&d);
+    if (d.json) {
+        mpx_jsonw_end(d.json);
+        mpx_jsonw_member_int(d.json, "wrong", d.wrong);
+        mpx_jsonw_end(d.json);
+        ctl_print_json(d.json);
+    }
+    else if (d.wrong) {
+        printf("%d thing%s to put right\n", d.wrong, d.wrong == 1 ? "" : "s");
+    }
+    return d.wrong ? CTL_FAILED : CTL_OK;
+}

@@ -1,0 +1,165 @@
+/* ctl_doctor_httpd.c: is httpd there, are the modules, and does it load them? httpd itself is asked, with a configuration
+ * that does nothing but load: a module refers to symbols of the server and cannot be opened without it. */
+#include "ctl_doctor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+#include <apr_thread_proc.h>
+
+static const char *const rooms[] = { "", "_identity", "_limit", "_usage", "_observe" };
+#define NROOMS ((int)(sizeof rooms / sizeof *rooms))
+
+/* What Meterplex's modules need to be loaded before them, and an MPM. */
+static const char *const needed[] = { "mpm_event", "unixd", "authn_core", "authz_core", "dbd", "watchdog" };
+
+#define OUTPUT_MAX 16384 /* bytes that are kept */
+
+/* Run a program without a shell. @param output both outputs, cut at OUTPUT_MAX @return exit status, or -1 */
+static int run_program(apr_pool_t *pool, const char *const *argv, const char **output)
+{
+    apr_procattr_t *attributes;
+    apr_proc_t process;
+    apr_exit_why_e why;
+    char *text = apr_palloc(pool, OUTPUT_MAX + 1), rest[512];
+    apr_size_t got = 0, n;
+    int status = -1;
+
+    *output = "";
+    if (apr_procattr_create(&attributes, pool) != APR_SUCCESS
+        || apr_procattr_io_set(attributes, APR_NO_PIPE, APR_FULL_BLOCK, APR_NO_PIPE) != APR_SUCCESS
+        || apr_procattr_cmdtype_set(attributes, APR_PROGRAM_ENV) != APR_SUCCESS) {
+        return -1;
+    }
+    if (apr_procattr_error_check_set(attributes, 1) != APR_SUCCESS
+        || apr_proc_create(&process, argv[0], argv, NULL, attributes, pool) != APR_SUCCESS) {
+        return -1;
+    }
+    while (n = OUTPUT_MAX - got, got < OUTPUT_MAX && apr_file_read(process.out, text + got, &n) == APR_SUCCESS) {
+        got += n;
+    }
+    while (n = sizeof rest, apr_file_read(process.out, rest, &n) == APR_SUCCESS) {
+    }
+    text[got] = '\0';
+    *output = text;
+    apr_proc_wait(&process, &status, &why, APR_WAIT);
+    return APR_PROC_CHECK_EXIT(why) ? status : -1;
+}
+
+static const char *first_line(apr_pool_t *pool, const char *text)
+{
+    return apr_pstrndup(pool, text, strcspn(text, "\n"));
+}
+
+/* The line that holds a text, or NULL. */
+static const char *line_with(apr_pool_t *pool, const char *text, const char *part)
+{
+    const char *found = strstr(text, part);
+    if (found == NULL) {
+        return NULL;
+    }
+    while (found > text && found[-1] != '\n') {
+        found--;
+    }
+    return first_line(pool, found);
+}
+
+static int program_is_there(doctor_t *d)
+{
+    const char *const argv[] = { d->httpd, "-v", NULL };
+    const char *output, *version;
+
+    if (run_program(d->ctl->pool, argv, &output) != 0) {
+        doctor_say(d, FOUND_WRONG, "httpd", "%s cannot be run; install Apache httpd 2.4 (Debian: apache2), or name it with --httpd",
+                   d->httpd);
+        return 0;
+    }
+    version = strstr(output, "Apache/");
+    doctor_say(d, FOUND_OK, "httpd", "%s, %s", d->httpd, first_line(d->ctl->pool, version ? version : output));
+    return 1;
+}
+
+static int modules_are_there(doctor_t *d)
+{
+    const char *missing = NULL;
+    int i;
+
+    for (i = 0; i < NROOMS; i++) {
+        const char *name = apr_pstrcat(d->ctl->pool, "mod_meterplex", rooms[i], ".so", NULL);
+        if (access(apr_pstrcat(d->ctl->pool, d->modules, "/", name, NULL), R_OK) != 0) {
+            missing = apr_pstrcat(d->ctl->pool, missing ? missing : "", missing ? ", " : "", name, NULL);
+        }
+    }
+    if (missing) {
+        doctor_say(d, FOUND_WRONG, "modules", "%s: %s not found; make install, or name the directory with --modules", d->modules,
+                   missing);
+    }
+    return missing == NULL;
+}
+
+static const char *load_lines(doctor_t *d)
+{
+    apr_pool_t *pool = d->ctl->pool;
+    const char *conf = "";
+    int i;
+
+    for (i = 0; i < (int)(sizeof needed / sizeof *needed); i++) {
+        conf = apr_psprintf(pool, "%s<IfModule !%s_module>\n<IfFile \"%s/mod_%s.so\">\nLoadModule %s_module \"%s/mod_%s.so\"\n"
+                                  "</IfFile>\n</IfModule>\n",
+                            conf, needed[i], CTL_HTTPD_MODULEDIR, needed[i], needed[i], CTL_HTTPD_MODULEDIR, needed[i]);
+    }
+    for (i = 0; i < NROOMS; i++) {
+        conf = apr_psprintf(pool, "%sLoadModule meterplex%s_module \"%s/mod_meterplex%s.so\"\n", conf, rooms[i], d->modules,
+                            rooms[i]);
+    }
+    return conf;
+}
+
+/* Only loading is judged here: without a key file and a database the modules refuse to run, and say so themselves. */
+static void modules_are_loadable(doctor_t *d)
+{
+    apr_pool_t *pool = d->ctl->pool;
+    const char *output = "", *problem, *directory, *conf;
+    char template[] = "/tmp/meterplexctl.XXXXXX";
+    const char *argv[] = { d->httpd, "-t", "-f", NULL, NULL };
+    apr_file_t *file;
+    apr_size_t len;
+
+    directory = mkdtemp(template);
+    if (directory == NULL) {
+        doctor_say(d, FOUND_ADVICE, "modules", "not tried: no directory can be made under /tmp");
+        return;
+    }
+    argv[3] = apr_pstrcat(pool, directory, "/httpd.conf", NULL);
+    conf = apr_psprintf(pool, "ServerRoot \"%s\"\nDefaultRuntimeDir \"%s\"\nServerName 127.0.0.1\nErrorLog \"%s/error.log\"\n%s",
+                        directory, directory, directory, load_lines(d));
+    len = strlen(conf);
+    if (apr_file_open(&file, argv[3], APR_FOPEN_CREATE | APR_FOPEN_EXCL | APR_FOPEN_WRITE, APR_FPROT_UREAD | APR_FPROT_UWRITE,
+                      pool)
+        == APR_SUCCESS) {
+        apr_file_write_full(file, conf, len, NULL);
+        apr_file_close(file);
+        run_program(pool, argv, &output);
+        apr_file_remove(argv[3], pool);
+    }
+    apr_file_remove(apr_pstrcat(pool, directory, "/error.log", NULL), pool);
+    apr_dir_remove(directory, pool);
+    problem = line_with(pool, output, "Cannot load");
+    problem = problem ? problem : line_with(pool, output, "Can't locate API module structure");
+    if (problem) {
+        doctor_say(d, FOUND_WRONG, "modules", "httpd cannot load them: %s; build them for this httpd (--with-apxs)", problem);
+    }
+    else {
+        doctor_say(d, FOUND_OK, "modules", "%s, loaded by this httpd", d->modules);
+    }
+}
+
+void doctor_httpd(doctor_t *d)
+{
+    if (program_is_there(d) && modules_are_there(d)) {
+        modules_are_loadable(d);
+    }
+}
