@@ -309,19 +309,23 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
 
 /* --- The pulse ------------------------------------------------------------------------------------------------------------- */
 
-/* Make the heart like any connection that there is. */
-static void heart_make(db_pool_t *p)
+/* Make the heart like any connection that there is.
+ * @return 0 when it cannot be made and that connection is dead, too: the database went before there was a heart */
+static int heart_make(db_pool_t *p, apr_pool_t *scratch)
 {
     mpx_db_t *heart = NULL;
+    int alive = 1;
     lock(p);
     if (p->nidle > 0) {
         /* Under the mutex so that nobody borrows the pattern meanwhile; bounded by the deadline. */
         heart = core_db_connect_like(p->pool, p->idle[0].db, PULSE_DEADLINE);
+        alive = heart || answers(p->idle[0].db, scratch);
     }
     if (heart) {
         p->heart = p->pattern = heart;
     }
     unlock(p);
+    return alive;
 }
 
 /* Replace a heart that has stopped, once the database is there again. */
@@ -349,7 +353,9 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
     for (turn = 0; !p->stopping; turn++) {
         apr_sleep(PULSE_INTERVAL);
         if (p->heart == NULL) {
-            heart_make(p);
+            if (!p->down && !heart_make(p, scratch)) {
+                set_down(p, 1, "no sign of life");
+            }
         }
         else if (!p->down && (p->borrowed > 0 || turn % QUIET_TURNS == 0)) {
             if (!core_db_usable(p->heart)) {
@@ -467,8 +473,9 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the threads of the database pool cannot be started");
         return;
     }
-    /* Registered after mod_dbd's own cleanup, so it runs before it: connections are handed back while its pool lives. */
-    apr_pool_cleanup_register(pchild, p, pool_stop, apr_pool_cleanup_null);
+    /* mod_dbd's pool lives in a child of pchild, which is destroyed before pchild's cleanups run: only a pre-cleanup hands
+     * connections back in time. With one still out, apr_reslist aborts the process. */
+    apr_pool_pre_cleanup_register(pchild, p, pool_stop);
     db_pool = p;
 }
 

@@ -6,6 +6,8 @@ AM_CPPFLAGS += -I$(top_srcdir)/t/harness
 
 API_TESTS += t/api/test_harness
 t_api_test_harness_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_server
+t_api_test_server_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)

@@ -1,0 +1,108 @@
+/* Start, reload and health of a server whose only tenant is nobody: what holds before there is any data. */
+#include "harness.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Everything but migrations: a database that accepts httpd's role is enough for these cases. */
+static void up(void)
+{
+    h_pg_setup();
+    h_sql("CREATE ROLE meterplex LOGIN");
+    chmod(h_file("root.key", "0123456789abcdef0123456789abcdef"), 0600);
+    h_main_httpd = h_httpd_make("main", 1, NULL);
+    h_httpd_start(h_main_httpd);
+}
+
+static int ready(void)
+{
+    return h_get("/health/ready", NULL)->status == 200;
+}
+
+START_TEST(configuration_is_valid)
+{
+    h_output_t output = h_httpd_test(h_main_httpd);
+
+    ck_assert_msg(output.status == 0, "httpd -t: %s", output.error);
+}
+END_TEST
+
+START_TEST(becomes_ready)
+{
+    h_expect(h_get("/health/live", NULL), 200);
+    H_WAIT(10, ready());
+    h_expect(h_get("/health", NULL), 200);
+}
+END_TEST
+
+START_TEST(unknown_paths_are_problems_everywhere)
+{
+    h_expect_problem(h_get("/v1/nothing-of-the-kind", NULL), 404, "not_found");
+    h_expect_problem(h_get("/no-file-of-that-name", NULL), 404, "not_found");
+}
+END_TEST
+
+/* A child that ends with connections out would abort; the log is looked at when the program ends. */
+START_TEST(graceful_restarts_leave_no_crash)
+{
+    for (int i = 0; i < 5; i++) {
+        H_WAIT(10, ready());
+        h_httpd_graceful(h_main_httpd);
+        h_expect(h_get("/health/live", NULL), 200);
+    }
+}
+END_TEST
+
+START_TEST(starts_without_a_database_and_finds_it_later)
+{
+    h_httpd_stop(h_main_httpd);
+    h_pg_stop(H_PG_FAST);
+    h_httpd_start(h_main_httpd);
+    h_expect(h_get("/health/live", NULL), 200);
+    h_expect(h_get("/health/ready", NULL), 503);
+    h_pg_start();
+    H_WAIT(10, ready());
+}
+END_TEST
+
+START_TEST(loses_the_database_and_finds_it_again)
+{
+    H_WAIT(10, ready());
+    h_pg_stop(H_PG_IMMEDIATE);
+    H_WAIT(5, !ready());
+    h_pg_start();
+    H_WAIT(10, ready());
+}
+END_TEST
+
+/* A root key that others can read is refused, and the message names the directive and what to do. */
+START_TEST(readable_root_key_is_refused)
+{
+    const char *key = h_format("%s/root.key", h_dir());
+    h_output_t output;
+
+    chmod(key, 0644);
+    output = h_httpd_test(h_main_httpd);
+    chmod(key, 0600);
+    ck_assert_int_ne(output.status, 0);
+    ck_assert_msg(strstr(output.error, "MeterplexKeyFile") && strstr(output.error, "0600"), "httpd -t: %s", output.error);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("server");
+    TCase *tcase = tcase_create("server");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, configuration_is_valid);
+    tcase_add_test(tcase, becomes_ready);
+    tcase_add_test(tcase, unknown_paths_are_problems_everywhere);
+    tcase_add_test(tcase, graceful_restarts_leave_no_crash);
+    tcase_add_test(tcase, starts_without_a_database_and_finds_it_later);
+    tcase_add_test(tcase, loses_the_database_and_finds_it_again);
+    tcase_add_test(tcase, readable_root_key_is_refused);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
