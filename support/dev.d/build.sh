@@ -12,6 +12,8 @@ configure_in() {
     shift 2
     mkdir -p "$dir"
     if [ ! -e "$dir/config.status" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$*" ]; then
+        # objects hold directories and are made for a compiler: other options, other objects
+        [ ! -e "$dir/Makefile" ] || quietly "$log" make -C "$dir" clean
         (cd "$dir" && quietly "$log" "$ROOT/configure" "$@")
         printf '%s' "$*" >"$dir/.options"
     fi
@@ -25,4 +27,5 @@ build_and_install() {
     configure_in "$ROOT/build" "$log" --prefix="$STATE/prefix" --with-apache-libexecdir="$STATE/prefix/modules"
     quietly "$log" make -C "$ROOT/build" -j"$(jobs_at_once)"
     quietly "$log" make -C "$ROOT/build" install
+    mkdir -p "$STATE/prefix/share/meterplex/htdocs"
 }

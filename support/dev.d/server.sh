@@ -88,12 +88,18 @@ server_is_running() {
     pid=$(cat "$STATE/$1/httpd.pid" 2>/dev/null) && grep -qs "$STATE/$1" "/proc/$pid/cmdline"
 }
 
-# start_or_reload NAME: a running one takes the new configuration and modules with it.
+generations() { grep -c 'resuming normal operations' "$STATE/log/$1-error.log" 2>/dev/null || true; }
+has_new_generation() { [ "$(generations "$1")" != "$2" ]; }
+
+# start_or_reload NAME: a running one takes the new configuration and modules by a graceful restart; old is gone when it says
+# that a new generation is there.
 start_or_reload() {
-    local dir=$STATE/$1
+    local dir=$STATE/$1 before
     quietly "$STATE/log/build.log" "$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -t
     if server_is_running "$1"; then
+        before=$(generations "$1")
         quietly "$STATE/log/build.log" "$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -k graceful
+        wait_for 30 has_new_generation "$1" "$before" || die "$1 did not restart within 30 s; its log: $STATE/log/$1-error.log"
     else
         quietly "$STATE/log/build.log" "$STATE/bin/$1-start"
     fi
