@@ -13,6 +13,10 @@ endif
 
 FUZZ_TESTS += t/fuzz/fuzz_decimal
 t_fuzz_fuzz_decimal_LDADD = $(FUZZ_LDADD)
+FUZZ_TESTS += t/fuzz/fuzz_event
+t_fuzz_fuzz_event_LDADD = $(FUZZ_LDADD)
+FUZZ_TESTS += t/fuzz/fuzz_json
+t_fuzz_fuzz_json_LDADD = $(FUZZ_LDADD)
 FUZZ_TESTS += t/fuzz/fuzz_time
 t_fuzz_fuzz_time_LDADD = $(FUZZ_LDADD)
 

@@ -4,6 +4,16 @@
 #   t_unit_test_NOUN_LDADD = libmpx_ROOM.la $(LDADD)
 EXTRA_DIST += t/unit/tap.h
 
+UNIT_TESTS += t/unit/test_event
+UNIT_TESTS += t/unit/test_json
+t_unit_test_json_LDADD = $(LDADD) $(JANSSON_LIBS)
+t_unit_test_json_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+UNIT_TESTS += t/unit/test_json_random
+t_unit_test_json_random_LDADD = $(LDADD) $(JANSSON_LIBS)
+t_unit_test_json_random_CPPFLAGS = $(t_unit_test_json_CPPFLAGS)
+UNIT_TESTS += t/unit/test_jsonw
+UNIT_TESTS += t/unit/test_schema
+
 if TESTS_ENABLED
 check_PROGRAMS += $(UNIT_TESTS)
 endif
