@@ -22,13 +22,13 @@ typedef struct run {
 } run_t;
 
 typedef struct attribute attribute_t;
-typedef void (attribute_fn)(run_t *run, const attribute_t *attribute, const mpx_json_t *value, mpx_event_t *event);
+typedef void attribute_fn(run_t *run, const attribute_t *attribute, const mpx_json_t *value, mpx_event_t *event);
 
 struct attribute {
     const char *name;
     apr_size_t len, max; /* of the name; of the value in bytes, 0: no bound of its own */
     attribute_fn *read;
-    int kept;            /* a text with a place in mpx_event_t, at offset */
+    int kept; /* a text with a place in mpx_event_t, at offset */
     apr_size_t offset;
 };
 
@@ -195,7 +195,7 @@ typedef struct step {
 } step_t;
 
 /* @return 1 to walk on, 0 to stop */
-typedef int (number_fn)(void *baton, const step_t *step);
+typedef int number_fn(void *baton, const step_t *step);
 
 static const char *step_pointer(apr_pool_t *pool, const step_t *step, const char *prefix)
 {
@@ -370,9 +370,9 @@ int mpx_events_read(apr_pool_t *pool, const mpx_json_t *body, int structured, in
         return run_end(&run);
     }
     report(&run, NULL, "type",
-           !array_allowed ? "an object is expected"
-           : !object_allowed ? "an array of objects is expected"
-                             : "an object or an array of objects is expected");
+           !array_allowed        ? "an object is expected"
+               : !object_allowed ? "an array of objects is expected"
+                                 : "an object or an array of objects is expected");
     return run.found;
 }
 

@@ -28,16 +28,16 @@ typedef struct reader {
     apr_pool_t *pool;
     const unsigned char *start, *p, *end;
     apr_size_t depth_max, string_max;
-    const char *message;          /* why reading stopped; it stopped at p */
-    mpx_json_t *nodes;            /* nodes_left of them are free */
+    const char *message; /* why reading stopped; it stopped at p */
+    mpx_json_t *nodes;   /* nodes_left of them are free */
     apr_size_t nodes_left, nodes_next;
-    char *chunk;                  /* chunk_left bytes of it are free */
+    char *chunk; /* chunk_left bytes of it are free */
     apr_size_t chunk_left;
-    frame_t *frames;              /* depth of them are open */
+    frame_t *frames; /* depth of them are open */
     apr_size_t depth, frames_size;
-    const char *name;             /* of the value that comes next, or NULL */
+    const char *name; /* of the value that comes next, or NULL */
     unsigned name_len;
-    sort_item_t *sort;            /* room for sort_size items, twice */
+    sort_item_t *sort; /* room for sort_size items, twice */
     apr_size_t sort_size;
 } reader_t;
 
@@ -432,7 +432,8 @@ static int read_name(reader_t *r)
     }
     r->name_len = (unsigned)len;
     bit = (apr_uint64_t)1 << ((len * 7 + (unsigned char)r->name[0] * 3
-                               + (len ? (unsigned char)r->name[len - 1] : 0)) & 63);
+                               + (len ? (unsigned char)r->name[len - 1] : 0))
+                              & 63);
     if ((top->names & bit) && top->node->count < SMALL_OBJECT) {
         named.name = r->name;
         named.name_len = r->name_len;
@@ -491,11 +492,9 @@ static mpx_json_t *read_value(reader_t *r)
         node->type = MPX_JSON_FALSE;
         ok = read_word(r, node, "false", 5);
         break;
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-        ok = read_number(r, node);
-        break;
     default:
-        ok = fail(r, r->p, "a value is expected here");
+        ok = *r->p == '-' || (*r->p >= '0' && *r->p <= '9') ? read_number(r, node)
+                                                            : fail(r, r->p, "a value is expected here");
         break;
     }
     return ok ? node : NULL;

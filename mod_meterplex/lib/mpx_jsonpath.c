@@ -76,8 +76,12 @@ static int read_quoted(path_t *path)
         }
         c = *path->p++;
         letter = c ? strchr(letters, c) : NULL;
-        if (letter || c == quote) {
-            *q++ = letter ? meanings[letter - letters] : c;
+        if (letter) {
+            *q++ = meanings[letter - letters];
+            continue;
+        }
+        if (c == quote) {
+            *q++ = c;
             continue;
         }
         n = c == 'u' ? read_unicode(path, q) : 0;

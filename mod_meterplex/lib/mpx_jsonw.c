@@ -9,13 +9,13 @@
 
 /* What a level (the root, an open array or object) waits for */
 typedef enum level {
-    LEVEL_ROOT,   /* the one value of the text */
-    LEVEL_DONE,   /* nothing: the text is whole */
-    LEVEL_FIRST,  /* an array's first element */
-    LEVEL_ARRAY,  /* a further element */
-    LEVEL_KEY1,   /* an object's first name */
-    LEVEL_KEY,    /* a further name */
-    LEVEL_VALUE   /* the value of the name just written */
+    LEVEL_ROOT,  /* the one value of the text */
+    LEVEL_DONE,  /* nothing: the text is whole */
+    LEVEL_FIRST, /* an array's first element */
+    LEVEL_ARRAY, /* a further element */
+    LEVEL_KEY1,  /* an object's first name */
+    LEVEL_KEY,   /* a further name */
+    LEVEL_VALUE  /* the value of the name just written */
 } level_t;
 
 struct mpx_jsonw {

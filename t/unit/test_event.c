@@ -123,7 +123,8 @@ START_TEST(one_event)
                                 "\"subject\":\"cust\",\"time\":\"2026-11-20T22:00:00.5Z\",\"occurrences\":7,"
                                 "\"datacontenttype\":\"application/json\",\"dataschema\":\"https://x/y\","
                                 "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\","
-                                "\"tracestate\":\"a=b\",\"data\": {\"n\": 1.50} }"), 0);
+                                "\"tracestate\":\"a=b\",\"data\": {\"n\": 1.50} }"),
+                     0);
     ck_assert_str_eq(event(0)->id, "A-1");
     ck_assert_str_eq(event(0)->source, "/gw");
     ck_assert_str_eq(event(0)->type, "http.request");
@@ -145,7 +146,10 @@ END_TEST
 
 START_TEST(attribute_rules)
 {
-    static const struct { const char *name; apr_size_t max; } texts[] = { { "id", 256 }, { "source", 256 }, { "type", 128 } };
+    static const struct {
+        const char *name;
+        apr_size_t max;
+    } texts[] = { { "id", 256 }, { "source", 256 }, { "type", 128 } };
     unsigned i;
 
     for (i = 0; i < 3; i++) {
@@ -440,7 +444,8 @@ START_TEST(random_numbers)
         exponent = rnd(3) ? exponent : 0;
         apr_snprintf(text, sizeof(text), "%s%s%s%s", rnd(2) ? "-" : "", whole, m ? "." : "", fraction);
         if (exponent || rnd(4) == 0) {
-            apr_snprintf(text + strlen(text), 20, "%c%s%d", rnd(2) ? 'e' : 'E', exponent >= 0 && rnd(2) ? "+" : "", exponent);
+            apr_snprintf(text + strlen(text), 20, "%c%s%d", rnd(2) ? 'e' : 'E', exponent >= 0 && rnd(2) ? "+" : "",
+                         exponent);
         }
         ours = mpx_json_numbers_in_range(pool, parse(text), "") == NULL;
         ck_assert_msg(ours == fits_on_paper(whole, fraction, exponent), "%s: %s", text, ours ? "accepted" : "refused");
@@ -470,8 +475,10 @@ static void path_is(const char *path, const char *steps)
 START_TEST(paths)
 {
     static const char *const bad[] = { "", "a", "$a", "$.", "$..a", "$.a.", "$.*", "$[*]", "$.1a", "$.a-b", "$[", "$[]",
-                                       "$['a]", "$['a'", "$[a]", "$[01]", "$[-0]", "$[-]", "$[1:2]", "$['a','b']", "$[?@.a]",
-                                       "$[2147483648]", "$.a ", " $.a", "$['\\x']", "$['\\\"']", "$[\"\\'\"]", "$['\\u0000']",
+                                       "$['a]", "$['a'", "$[a]", "$[01]", "$[-0]", "$[-]",
+                                       "$[1:2]", "$['a','b']", "$[?@.a]",
+                                       "$[2147483648]",
+                                       "$.a ", " $.a", "$['\\x']", "$['\\\"']", "$[\"\\'\"]", "$['\\u0000']",
                                        "$['\\uD800']", "$['\\uDC00']", "$['a\nb']", "$.\xFF", "$['\xC0\x80']", "@.a", "$. a",
                                        "$['\\u12']", "$['\\" };
     unsigned i;

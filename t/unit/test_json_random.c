@@ -104,7 +104,7 @@ static void add_string(text_t *t)
 
 static void add_value(text_t *t, unsigned depth_left)
 {
-    static const char *const words[] = { "null", "true", "false", "0", "-1", "123456789012345678", "1.5", "-0.25e-3", "7E2" };
+    static const char *const words[] = { "null", "true", "false", "0", "-1", "12345678901234567", "1.5", "-0.25e-3", "7E2" };
     unsigned n, i, kind = rnd(depth_left && t->len < 30000 ? 12 : 8);
 
     if (kind < 5) {

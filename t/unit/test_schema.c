@@ -31,7 +31,11 @@ typedef struct body {
     apr_table_t *labels;
 } body_t;
 
-enum { NAME, SLUG, COUNT, ANY, ON, AT, AMOUNT, META, LIMIT, SCOPES, LABELS };
+/* bits of present */
+#define NAME 0
+#define SLUG 1
+#define AT 5
+#define LIMIT 8
 
 static const mpx_field_t fields[] = {
     { "name", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 10, mpx_check_line, NULL, NULL, offsetof(body_t, name) },
