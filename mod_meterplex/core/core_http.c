@@ -160,37 +160,15 @@ void mpx_reply_location(mpx_http_t *http, const char *format, ...)
     va_end(arguments);
 }
 
-static const char *etag_of(apr_pool_t *pool, const mpx_uuid_t *id, apr_int64_t version)
-{
-    return apr_psprintf(pool, "\"%s.%" APR_INT64_T_FMT "\"", mpx_typeid_format(pool, "", id), version);
-}
-
 void mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version)
 {
-    ((core_exchange_t *)http)->etag = etag_of(http->call->pool, id, version);
+    char text[CORE_ETAG_TEXT];
+    ((core_exchange_t *)http)->etag = apr_pstrdup(http->call->pool, core_etag_text(id, version, text));
 }
 
 const char *mpx_http_if_match(mpx_http_t *http)
 {
     return apr_table_get(http->r->headers_in, "If-Match");
-}
-
-int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version)
-{
-    char tag[64];
-    char text[27];
-    apr_pool_t *pool = NULL;
-    int matches;
-
-    if (if_match == NULL) {
-        return 1;
-    }
-    apr_pool_create(&pool, NULL);
-    apr_cpystrn(text, mpx_typeid_format(pool, "", id), sizeof text);
-    apr_pool_destroy(pool);
-    apr_snprintf(tag, sizeof tag, "\"%s.%" APR_INT64_T_FMT "\"", text, version);
-    matches = core_etag_listed(if_match, tag, 0);
-    return matches;
 }
 
 void core_reply_problem(core_exchange_t *exchange)

@@ -6,7 +6,7 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 
-#include "../lib/mpx_json.h"
+#include "../include/meterplex_call.h"
 
 int core_path_matches(const char *pattern, const char *path, apr_table_t *params)
 {
@@ -117,6 +117,19 @@ int core_etag_listed(const char *list, const char *tag, int weak)
         at = close + 1;
     }
     return 0;
+}
+
+char *core_etag_text(const mpx_uuid_t *id, apr_int64_t version, char *out)
+{
+    char uuid[MPX_UUID_TEXT];
+    apr_snprintf(out, CORE_ETAG_TEXT, "\"%s.%" APR_INT64_T_FMT "\"", mpx_uuid_format(id, uuid), version);
+    return out;
+}
+
+int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version)
+{
+    char tag[CORE_ETAG_TEXT];
+    return if_match == NULL || core_etag_listed(if_match, core_etag_text(id, version, tag), 0);
 }
 
 /* --- Redaction ----------------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 
 #include <apr_tables.h>
 
+#include "../lib/mpx_uuid.h"
+
 /* Does a decoded path match a pattern of segments ("/v1/tenants/{tenant}/api-keys")? Segments are compared whole; a
  * parameter takes one segment that is not empty; a trailing slash is another path.
  * @param params  set to the parameters when not NULL */
@@ -16,6 +18,10 @@ const char *core_query_parse(apr_pool_t *pool, const char *query, apr_table_t *o
 /* Is a tag in a list of entity tags ("*" matches any)? @param weak 1: W/ prefixes are ignored (If-None-Match, RFC 9110
  * section 8.8.3.2); 0: a weak tag matches nothing (If-Match) */
 int core_etag_listed(const char *list, const char *tag, int weak);
+
+#define CORE_ETAG_TEXT 64
+/* The strong entity tag of a row's version. @param out CORE_ETAG_TEXT bytes @return out */
+char *core_etag_text(const mpx_uuid_t *id, apr_int64_t version, char *out);
 
 /* Replace what looks like an API key, and the values of parameters that are named like secrets, by "REDACTED". */
 const char *core_redact(apr_pool_t *pool, const char *text);

@@ -158,6 +158,14 @@ static apr_status_t write_problem(ap_filter_t *f, apr_bucket_brigade *bb)
         return APR_SUCCESS; /* the rest of the page that ours replaces */
     }
     f->ctx = f;
+    if (r->status == HTTP_UNAUTHORIZED && problem.code && mpx_problem_status(problem.code) == HTTP_FORBIDDEN) {
+        /* A Require line has refused someone who is known. mod_authz_core says 401 unless AuthzSendForbiddenOnFailure is On;
+         * RFC 9110 section 15.5.4 says 403. */
+        r->status = HTTP_FORBIDDEN;
+        r->status_line = NULL;
+        apr_table_unset(r->err_headers_out, "WWW-Authenticate");
+        apr_table_unset(r->headers_out, "WWW-Authenticate");
+    }
     if (problem.code == MPX_P_NONE || mpx_problem_status(problem.code) != r->status) {
         problem_of_status(r->status, &problem);
     }

@@ -4,6 +4,8 @@ noinst_LTLIBRARIES += libmpx_db.la libmpx_core.la
 libmpx_db_la_SOURCES = \
 	mod_meterplex/core/core_append.c \
 	mod_meterplex/core/core_call.c \
+	mod_meterplex/core/core_path.c \
+	mod_meterplex/core/core_path.h \
 	mod_meterplex/core/core_problem_model.c \
 	mod_meterplex/core/core_db.c \
 	mod_meterplex/core/core_db.h \
@@ -18,7 +20,6 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_body.c \
 	mod_meterplex/core/core_http.c \
 	mod_meterplex/core/core_idempotency.c \
-	mod_meterplex/core/core_path.c \
 	mod_meterplex/core/core_problem.c \
 	mod_meterplex/core/core_request.c \
 	mod_meterplex/core/core_router.c \
@@ -27,7 +28,6 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_health.c \
 	mod_meterplex/core/core_jobs.c \
 	mod_meterplex/core/core_metrics.c \
-	mod_meterplex/core/core_path.h \
 	mod_meterplex/core/core_private.h \
 	mod_meterplex/core/core_shm.c
 

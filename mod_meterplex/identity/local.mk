@@ -1,12 +1,25 @@
 # identity: tenants, API keys, authentication and authorization. libmpx_identity.la is everything but the composition root: the module, the unit tests and
 # meterplexctl link it alike, a program takes of it what it calls.
 #
-# SQL in identity.sql becomes identity_sql.h; when the file exists:
-#   BUILT_SOURCES += mod_meterplex/identity/identity_sql.h
-#   CLEANFILES += mod_meterplex/identity/identity_sql.h
-#   EXTRA_DIST += mod_meterplex/identity/identity.sql
+BUILT_SOURCES += mod_meterplex/identity/identity_sql.h
+CLEANFILES += mod_meterplex/identity/identity_sql.h
+EXTRA_DIST += mod_meterplex/identity/identity.sql
+
 noinst_LTLIBRARIES += libmpx_identity.la
-libmpx_identity_la_SOURCES =
+libmpx_identity_la_SOURCES = \
+	mod_meterplex/identity/identity_auth.c \
+	mod_meterplex/identity/identity_commands.h \
+	mod_meterplex/identity/identity_config.c \
+	mod_meterplex/identity/identity_domain.c \
+	mod_meterplex/identity/identity_domain.h \
+	mod_meterplex/identity/identity_http_keys.c \
+	mod_meterplex/identity/identity_http_tenants.c \
+	mod_meterplex/identity/identity_key_commands.c \
+	mod_meterplex/identity/identity_principals.c \
+	mod_meterplex/identity/identity_private.h \
+	mod_meterplex/identity/identity_store.c \
+	mod_meterplex/identity/identity_store.h \
+	mod_meterplex/identity/identity_tenant_commands.c
 
 if ROOM_IDENTITY
 module_LTLIBRARIES += mod_meterplex_identity.la

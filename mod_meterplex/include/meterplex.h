@@ -127,8 +127,6 @@ MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) 
 MPX_DECLARE(void) mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version);
 /* What a command needs to honour If-Match inside its transaction, on the locked row: NULL when there is no such field. */
 MPX_DECLARE(const char *) mpx_http_if_match(mpx_http_t *http);
-/* @param if_match the field's value or NULL @return 1 when the row in hand satisfies it (RFC 9110 section 13.1.1) */
-MPX_DECLARE(int) mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version);
 
 /* --- Server configuration that others need ------------------------------------------------------------------------------ */
 

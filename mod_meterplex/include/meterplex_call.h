@@ -65,6 +65,7 @@ typedef struct mpx_principal {
     mpx_principal_kind_e kind;
     mpx_uuid_t id;          /* of the key, ... */
     mpx_uuid_t tenant;      /* the tenant that it belongs to */
+    const char *tenant_slug;
     const char *scopes;     /* space-separated, each once, sorted; "" for none */
     int platform_admin;     /* holds platform:admin in the platform tenant */
     mpx_rate_t rate;        /* the key's own limit; count 0: none */
@@ -210,6 +211,12 @@ MPX_DECLARE(apr_status_t) mpx_event_append(mpx_tx_t *tx, const char *type, const
  * @param details JSON object text or NULL; never a secret */
 MPX_DECLARE(apr_status_t) mpx_audit_append(mpx_tx_t *tx, const char *action, const char *target,
                                            const char *details) MPX_MUST_CHECK;
+
+/* --- Versions -----------------------------------------------------------------------------------------------------------
+ * A resource's strong entity tag is made of its id and its row's version. */
+
+/* @param if_match value of If-Match, or NULL @return 1 when the row in hand satisfies it (RFC 9110 section 13.1.1) */
+MPX_DECLARE(int) mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version);
 
 /* --- Lists ------------------------------------------------------------------------------------------------------------ */
 

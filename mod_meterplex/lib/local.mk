@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += libmpx_lib.la
 libmpx_lib_la_SOURCES = \
 	mod_meterplex/lib/mpx_counters.c \
 	mod_meterplex/lib/mpx_counters.h \
+	mod_meterplex/lib/mpx_cache.c \
+	mod_meterplex/lib/mpx_cache.h \
 	mod_meterplex/lib/mpx_cells.c \
 	mod_meterplex/lib/mpx_cells.h \
 	mod_meterplex/lib/mpx_apikey.c \

@@ -1,0 +1,435 @@
+/* identity_http_keys.c: routes of API keys, /v1/keys/verify and /v1/auth/me. */
+#include "identity_private.h"
+
+#include "apr_strings.h"
+
+#include "../include/meterplex_limit.h"
+#include "identity_domain.h"
+
+static APR_OPTIONAL_FN_TYPE(mpx_limit_key) *limit_key;
+
+void identity_keys_check_config(void)
+{
+    limit_key = APR_RETRIEVE_OPTIONAL_FN(mpx_limit_key);
+}
+
+/* --- Bodies ------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct rate_body {
+    apr_uint64_t present;
+    apr_int64_t rate, burst;
+    const char *per;
+} rate_body_t;
+
+typedef struct key_body {
+    apr_uint64_t present;
+    const char *name, *env;
+    apr_array_header_t *scopes, *allowed_cidrs;
+    apr_time_t expires_at;
+    rate_body_t rate;
+    const mpx_json_t *metadata;
+} key_body_t;
+
+static const char *const periods[] = { "second", "minute", "hour", "day", NULL };
+static const char *const environments[] = { "live", "test", NULL };
+
+static const mpx_field_t rate_fields[] = {
+    { "rate", MPX_FIELD_INT, MPX_FIELD_REQUIRED, 1, 1000000000, NULL, NULL, NULL, offsetof(rate_body_t, rate) },
+    { "per", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 10, NULL, periods, NULL, offsetof(rate_body_t, per) },
+    { "burst", MPX_FIELD_INT, MPX_FIELD_NULLABLE, 1, 1000000000, NULL, NULL, NULL, offsetof(rate_body_t, burst) },
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+/* The order is the same in both tables: bits of present are shared. */
+enum { FIELD_NAME, FIELD_SCOPES, FIELD_EXPIRES, FIELD_RATE, FIELD_CIDRS, FIELD_METADATA };
+
+#define SHARED_FIELDS(needed)                                                                                                   \
+    { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },                       \
+    { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, mpx_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
+    { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },             \
+    { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) },          \
+    { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,                \
+      offsetof(key_body_t, allowed_cidrs) },                                                                                    \
+    { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                             \
+      offsetof(key_body_t, metadata) }
+
+static const mpx_field_t create_fields[] = {
+    SHARED_FIELDS(MPX_FIELD_REQUIRED),
+    { "env", MPX_FIELD_STRING, MPX_FIELD_NULLABLE, 1, 4, NULL, environments, NULL, offsetof(key_body_t, env) },
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static const mpx_field_t patch_fields[] = {
+    SHARED_FIELDS(0),
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static void read_rate(const rate_body_t *body, mpx_rate_t *rate)
+{
+    static const unsigned seconds[] = { 1, 60, 3600, 86400 };
+    int i;
+
+    memset(rate, 0, sizeof *rate);
+    for (i = 0; body->per && periods[i]; i++) {
+        if (strcmp(periods[i], body->per) == 0) {
+            rate->count = (apr_uint64_t)body->rate;
+            rate->period = seconds[i];
+            rate->burst = (apr_uint64_t)(body->burst ? body->burst : body->rate);
+        }
+    }
+}
+
+static void read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spec_t *spec)
+{
+    memset(spec, 0, sizeof *spec);
+    spec->name = body->name;
+    spec->env = body->env && strcmp(body->env, "test") == 0 ? MPX_APIKEY_TEST : MPX_APIKEY_LIVE;
+    spec->scopes = body->scopes;
+    spec->allowed_cidrs = body->allowed_cidrs;
+    spec->expires_at = body->expires_at;
+    spec->metadata = body->metadata ? apr_pstrmemdup(http->call->pool, body->metadata->text, body->metadata->len) : NULL;
+    read_rate(&body->rate, &spec->rate);
+}
+
+/* --- Answers -------------------------------------------------------------------------------------------------------------------------- */
+
+/* A space-separated list as an array of strings. */
+static void write_words(mpx_jsonw_t *w, const char *name, const char *words)
+{
+    mpx_jsonw_key(w, name);
+    mpx_jsonw_array(w);
+    while (*words) {
+        apr_size_t len = strcspn(words, " ");
+        mpx_jsonw_stringn(w, words, len);
+        words += len + (words[len] == ' ');
+    }
+    mpx_jsonw_end(w);
+}
+
+static void write_time(mpx_jsonw_t *w, const char *name, apr_time_t t)
+{
+    char text[MPX_TIME_TEXT];
+    mpx_jsonw_member_string(w, name, t ? mpx_time_format(t, text) : NULL);
+}
+
+static void write_rate(mpx_jsonw_t *w, const mpx_rate_t *rate)
+{
+    mpx_jsonw_key(w, "rate_limit");
+    if (rate->count == 0) {
+        mpx_jsonw_null(w);
+        return;
+    }
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_int(w, "rate", (apr_int64_t)rate->count);
+    mpx_jsonw_member_string(w, "per", rate->period == 1 ? "second" : rate->period == 60 ? "minute"
+                            : rate->period == 3600 ? "hour" : "day");
+    mpx_jsonw_member_int(w, "burst", (apr_int64_t)rate->burst);
+    mpx_jsonw_end(w);
+}
+
+static void write_key(mpx_jsonw_t *w, apr_pool_t *pool, const identity_key_t *k)
+{
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "id", mpx_typeid_format(pool, "key", &k->id));
+    mpx_jsonw_member_string(w, "tenant_id", mpx_typeid_format(pool, "ten", &k->tenant));
+    mpx_jsonw_member_string(w, "name", k->name);
+    mpx_jsonw_member_string(w, "env", k->env);
+    write_words(w, "scopes", k->scopes);
+    mpx_jsonw_member_string(w, "hint", k->hint);
+    write_rate(w, &k->rate);
+    write_words(w, "allowed_cidrs", k->allowed_cidrs);
+    mpx_jsonw_member_raw(w, "metadata", k->metadata, strlen(k->metadata));
+    mpx_jsonw_member_string(w, "created_by", k->created_by);
+    write_time(w, "expires_at", k->expires_at);
+    write_time(w, "last_used_at", k->last_used_at);
+    write_time(w, "created_at", k->created_at);
+    write_time(w, "updated_at", k->updated_at);
+    if (k->secret) {
+        mpx_jsonw_member_string(w, "secret", k->secret);
+    }
+    mpx_jsonw_end(w);
+}
+
+static apr_status_t reply_key(mpx_http_t *http, int status, const identity_key_t *k)
+{
+    mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
+    write_key(w, http->call->pool, k);
+    mpx_reply_etag(http, &k->id, k->version);
+    return mpx_reply_json(http, status, w);
+}
+
+/* --- Keys --------------------------------------------------------------------------------------------------------------------------------- */
+
+static apr_status_t post_key(mpx_http_t *http)
+{
+    key_body_t body = { 0 };
+    identity_key_spec_t spec;
+    identity_key_t key;
+    apr_pool_t *pool = http->call->pool;
+    apr_status_t rv = mpx_http_fields(http, create_fields, &body);
+
+    if (rv == APR_SUCCESS) {
+        read_spec(http, &body, &spec);
+        rv = identity_key_create(http->call, &spec, &key);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    mpx_reply_location(http, "/v1/tenants/%s/api-keys/%s", mpx_typeid_format(pool, "ten", &key.tenant),
+                       mpx_typeid_format(pool, "key", &key.id));
+    return reply_key(http, HTTP_CREATED, &key);
+}
+
+static apr_status_t get_keys(mpx_http_t *http)
+{
+    static const char *const names[] = { "limit", "cursor", NULL };
+    apr_array_header_t *keys;
+    const char *next = NULL;
+    char last[MPX_UUID_TEXT];
+    mpx_jsonw_t *w;
+    mpx_page_t page;
+    apr_status_t rv = mpx_http_query_only(http, names);
+    int i;
+
+    if (rv == APR_SUCCESS) {
+        rv = mpx_http_page(http, NULL, &page);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = identity_key_list(http->call, &page, &keys);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    w = mpx_reply_list_begin(http);
+    for (i = 0; i < keys->nelts && i < page.limit; i++) {
+        write_key(w, http->call->pool, &APR_ARRAY_IDX(keys, i, identity_key_t));
+    }
+    if (keys->nelts > page.limit) {
+        next = mpx_uuid_format(&APR_ARRAY_IDX(keys, page.limit - 1, identity_key_t).id, last);
+    }
+    return mpx_reply_list_end(http, w, &page, next);
+}
+
+static apr_status_t get_key(mpx_http_t *http)
+{
+    identity_key_t key;
+    mpx_uuid_t id;
+    apr_status_t rv = mpx_http_id(http, "key", "key", &id);
+
+    if (rv == APR_SUCCESS) {
+        rv = identity_key_get(http->call, &id, &key);
+    }
+    return rv == APR_SUCCESS ? reply_key(http, HTTP_OK, &key) : rv;
+}
+
+static apr_status_t patch_key(mpx_http_t *http)
+{
+    key_body_t body = { 0 };
+    identity_key_spec_t spec;
+    identity_key_t key;
+    mpx_uuid_t id;
+    unsigned set = 0;
+    apr_status_t rv = mpx_http_id(http, "key", "key", &id);
+
+    if (rv == APR_SUCCESS) {
+        rv = mpx_http_fields(http, patch_fields, &body);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    read_spec(http, &body, &spec);
+    set |= body.present >> FIELD_EXPIRES & 1 ? IDENTITY_SET_EXPIRES : 0;
+    set |= body.present >> FIELD_RATE & 1 ? IDENTITY_SET_RATE : 0;
+    if (body.present >> FIELD_CIDRS & 1 && spec.allowed_cidrs == NULL) {
+        spec.allowed_cidrs = apr_array_make(http->call->pool, 0, sizeof(const char *)); /* null: from anywhere */
+    }
+    rv = identity_key_update(http->call, &id, mpx_http_if_match(http), &spec, set, &key);
+    return rv == APR_SUCCESS ? reply_key(http, HTTP_OK, &key) : rv;
+}
+
+static apr_status_t rotate_key(mpx_http_t *http)
+{
+    typedef struct rotate_body {
+        apr_uint64_t present;
+        apr_int64_t grace;
+    } rotate_body_t;
+    static const mpx_field_t fields[] = {
+        { "grace_seconds", MPX_FIELD_INT, MPX_FIELD_NULLABLE, 0, IDENTITY_GRACE_MAX, NULL, NULL, NULL,
+          offsetof(rotate_body_t, grace) },
+        { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+    };
+    rotate_body_t body = { 0, 0 };
+    identity_key_t key;
+    mpx_uuid_t id;
+    apr_status_t rv = mpx_http_id(http, "key", "key", &id);
+
+    if (rv == APR_SUCCESS && http->body_len) {
+        rv = mpx_http_fields(http, fields, &body);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = identity_key_rotate(http->call, &id, body.grace, &key);
+    }
+    return rv == APR_SUCCESS ? reply_key(http, HTTP_OK, &key) : rv;
+}
+
+static apr_status_t delete_key(mpx_http_t *http)
+{
+    mpx_uuid_t id;
+    apr_status_t rv = mpx_http_id(http, "key", "key", &id);
+
+    if (rv == APR_SUCCESS) {
+        rv = identity_key_revoke(http->call, &id, mpx_http_if_match(http));
+    }
+    return rv == APR_SUCCESS ? mpx_reply_empty(http, HTTP_NO_CONTENT) : rv;
+}
+
+/* --- Verify ---------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct verify_body {
+    apr_uint64_t present;
+    const char *key;
+    apr_array_header_t *scopes;
+    apr_int64_t cost;
+} verify_body_t;
+
+static const mpx_field_t verify_fields[] = {
+    { "key", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 256, NULL, NULL, NULL, offsetof(verify_body_t, key) },
+    { "scopes", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_SCOPES_MAX, mpx_check_scope, NULL, NULL,
+      offsetof(verify_body_t, scopes) },
+    { "cost", MPX_FIELD_INT, MPX_FIELD_NULLABLE, 0, 1000000000, NULL, NULL, NULL, offsetof(verify_body_t, cost) },
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static void write_principal(mpx_jsonw_t *w, apr_pool_t *pool, const mpx_principal_t *p)
+{
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "type", "api_key");
+    mpx_jsonw_member_string(w, "id", mpx_principal_text(pool, p));
+    mpx_jsonw_member_string(w, "tenant_id", mpx_typeid_format(pool, "ten", &p->tenant));
+    write_words(w, "scopes", p->scopes);
+    mpx_jsonw_end(w);
+}
+
+static void write_limit(mpx_jsonw_t *w, const mpx_rate_t *rate, const mpx_gcra_t *g)
+{
+    apr_uint64_t wait = g->allowed ? 0 : g->retry_after == APR_UINT64_MAX ? g->reset_after : g->retry_after;
+    mpx_jsonw_key(w, "ratelimit");
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_int(w, "limit", (apr_int64_t)rate->count);
+    mpx_jsonw_member_int(w, "window", rate->period);
+    mpx_jsonw_member_int(w, "remaining", (apr_int64_t)g->remaining);
+    mpx_jsonw_member_int(w, "reset", (apr_int64_t)((g->reset_after + 999999999) / 1000000000));
+    mpx_jsonw_member_int(w, "retry_after", (apr_int64_t)((wait + 999999999) / 1000000000));
+    mpx_jsonw_end(w);
+}
+
+/* Is the key good, of this tenant, and does it hold the scopes? The problem's code, MPX_P_NONE for yes. */
+static mpx_problem_code_e verdict_of(mpx_http_t *http, const verify_body_t *body, const mpx_principal_t **principal)
+{
+    mpx_call_t *call = http->call;
+    mpx_problem_code_e code;
+    int i;
+
+    if (identity_principal_of_key(call, body->key, 0, principal) != APR_SUCCESS) {
+        code = call->problem.code;
+        if (code != MPX_P_UNAVAILABLE && code != MPX_P_INTERNAL) {
+            memset(&call->problem, 0, sizeof call->problem);
+        }
+        return code;
+    }
+    if (!mpx_uuid_equal(&(*principal)->tenant, &call->tenant) && !call->principal->platform_admin) {
+        *principal = NULL;
+        return MPX_P_INVALID_API_KEY; /* of another tenant: not disclosed */
+    }
+    for (i = 0; body->scopes && i < body->scopes->nelts; i++) {
+        if (!mpx_principal_has(*principal, APR_ARRAY_IDX(body->scopes, i, const char *))) {
+            return MPX_P_INSUFFICIENT_SCOPE;
+        }
+    }
+    return MPX_P_NONE;
+}
+
+static apr_status_t post_verify(mpx_http_t *http)
+{
+    verify_body_t body = { .cost = 1 };
+    const mpx_principal_t *principal = NULL;
+    mpx_problem_code_e code;
+    mpx_gcra_t limit;
+    mpx_jsonw_t *w;
+    int limited = 0;
+    apr_status_t rv = mpx_http_fields(http, verify_fields, &body);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    code = verdict_of(http, &body, &principal);
+    if (http->call->problem.code != MPX_P_NONE) {
+        return MPX_FAILED; /* not known because the database is away: no verdict */
+    }
+    if (code == MPX_P_NONE && limit_key) {
+        limited = limit_key(http->r, principal, (apr_uint64_t)body.cost, &limit);
+        code = limited && !limit.allowed ? MPX_P_RATE_LIMITED : code;
+    }
+    w = mpx_jsonw_make(http->call->pool);
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_bool(w, "valid", code == MPX_P_NONE);
+    mpx_jsonw_member_string(w, "code", code == MPX_P_NONE ? "ok" : mpx_problem_name(code));
+    if (principal) {
+        mpx_jsonw_key(w, "principal");
+        write_principal(w, http->call->pool, principal);
+    }
+    if (limited) {
+        write_limit(w, &principal->rate, &limit);
+    }
+    mpx_jsonw_end(w);
+    return mpx_reply_json(http, HTTP_OK, w);
+}
+
+/* --- Me -------------------------------------------------------------------------------------------------------------------------------------- */
+
+static apr_status_t get_me(mpx_http_t *http)
+{
+    mpx_call_t *call = http->call;
+    const mpx_principal_t *p = call->principal;
+    identity_tenant_t tenant;
+    identity_key_t key;
+    mpx_jsonw_t *w;
+    apr_status_t rv;
+
+    call->tenant = p->tenant; /* who one is does not change with Meterplex-Tenant */
+    rv = identity_tenant_get(call, &tenant);
+    if (rv == APR_SUCCESS) {
+        rv = identity_key_get(call, &p->id, &key);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    w = mpx_jsonw_make(call->pool);
+    mpx_jsonw_object(w);
+    mpx_jsonw_key(w, "principal");
+    write_principal(w, call->pool, p);
+    mpx_jsonw_key(w, "api_key");
+    write_key(w, call->pool, &key);
+    mpx_jsonw_key(w, "tenant");
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "id", mpx_typeid_format(call->pool, "ten", &tenant.id));
+    mpx_jsonw_member_string(w, "name", tenant.name);
+    mpx_jsonw_member_string(w, "slug", tenant.slug);
+    mpx_jsonw_member_string(w, "status", tenant.status);
+    mpx_jsonw_end(w);
+    write_words(w, "permissions", p->scopes);
+    mpx_jsonw_end(w);
+    return mpx_reply_json(http, HTTP_OK, w);
+}
+
+const mpx_route_t identity_key_routes[] = {
+    { "POST", "/v1/tenants/{tenant}/api-keys", "api_keys:write", 0, post_key },
+    { "GET", "/v1/tenants/{tenant}/api-keys", "api_keys:read", 0, get_keys },
+    { "GET", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:read", 0, get_key },
+    { "PATCH", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, patch_key },
+    { "DELETE", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, delete_key },
+    { "POST", "/v1/tenants/{tenant}/api-keys/{key}/rotate", "api_keys:write", MPX_ROUTE_NO_BODY, rotate_key },
+    { "POST", "/v1/keys/verify", "api_keys:read", 0, post_verify },
+    { "GET", "/v1/auth/me", NULL, 0, get_me },
+    { NULL, NULL, NULL, 0, NULL }
+};

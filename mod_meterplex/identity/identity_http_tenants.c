@@ -1,0 +1,154 @@
+/* identity_http_tenants.c: routes of tenants. */
+#include "identity_private.h"
+
+#include "apr_strings.h"
+
+#include "identity_domain.h"
+
+typedef struct tenant_body {
+    apr_uint64_t present;
+    const char *name, *slug, *status;
+    const mpx_json_t *metadata;
+} tenant_body_t;
+
+static const char *const statuses[] = { "active", "suspended", NULL };
+
+static const mpx_field_t create_fields[] = {
+    { "name", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 200, mpx_check_line, NULL, NULL, offsetof(tenant_body_t, name) },
+    { "slug", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 63, mpx_check_slug, NULL, NULL, offsetof(tenant_body_t, slug) },
+    { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,
+      offsetof(tenant_body_t, metadata) },
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static const mpx_field_t patch_fields[] = {
+    { "name", MPX_FIELD_STRING, 0, 1, 200, mpx_check_line, NULL, NULL, offsetof(tenant_body_t, name) },
+    { "slug", MPX_FIELD_STRING, 0, 1, 63, mpx_check_slug, NULL, NULL, offsetof(tenant_body_t, slug) },
+    { "status", MPX_FIELD_STRING, 0, 1, 20, NULL, statuses, NULL, offsetof(tenant_body_t, status) },
+    { "metadata", MPX_FIELD_OBJECT, 0, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL, offsetof(tenant_body_t, metadata) },
+    { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static void write_tenant(mpx_jsonw_t *w, apr_pool_t *pool, const identity_tenant_t *t)
+{
+    char time[MPX_TIME_TEXT];
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "id", mpx_typeid_format(pool, "ten", &t->id));
+    mpx_jsonw_member_string(w, "name", t->name);
+    mpx_jsonw_member_string(w, "slug", t->slug);
+    mpx_jsonw_member_string(w, "status", t->status);
+    mpx_jsonw_member_raw(w, "metadata", t->metadata, strlen(t->metadata));
+    mpx_jsonw_member_string(w, "created_at", mpx_time_format(t->created_at, time));
+    mpx_jsonw_member_string(w, "updated_at", mpx_time_format(t->updated_at, time));
+    mpx_jsonw_end(w);
+}
+
+static apr_status_t reply_tenant(mpx_http_t *http, int status, const identity_tenant_t *t)
+{
+    mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
+    write_tenant(w, http->call->pool, t);
+    mpx_reply_etag(http, &t->id, t->version);
+    return mpx_reply_json(http, status, w);
+}
+
+static const char *json_text(mpx_http_t *http, const mpx_json_t *json)
+{
+    return json ? apr_pstrmemdup(http->call->pool, json->text, json->len) : NULL;
+}
+
+static apr_status_t post_tenant(mpx_http_t *http)
+{
+    tenant_body_t body = { 0 };
+    identity_tenant_t tenant;
+    apr_status_t rv = mpx_http_fields(http, create_fields, &body);
+
+    if (rv == APR_SUCCESS) {
+        rv = identity_tenant_create(http->call, body.name, body.slug, json_text(http, body.metadata), &tenant);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    mpx_reply_location(http, "/v1/tenants/%s", mpx_typeid_format(http->call->pool, "ten", &tenant.id));
+    return reply_tenant(http, HTTP_CREATED, &tenant);
+}
+
+static apr_status_t get_tenants(mpx_http_t *http)
+{
+    static const char *const names[] = { "limit", "cursor", NULL };
+    apr_array_header_t *tenants;
+    const char *next = NULL;
+    char key[MPX_UUID_TEXT];
+    mpx_jsonw_t *w;
+    mpx_page_t page;
+    apr_status_t rv = mpx_http_query_only(http, names);
+    int i;
+
+    if (rv == APR_SUCCESS) {
+        rv = mpx_http_page(http, NULL, &page);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = identity_tenant_list(http->call, &page, &tenants);
+    }
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    w = mpx_reply_list_begin(http);
+    for (i = 0; i < tenants->nelts && i < page.limit; i++) {
+        write_tenant(w, http->call->pool, &APR_ARRAY_IDX(tenants, i, identity_tenant_t));
+    }
+    if (tenants->nelts > page.limit) {
+        next = mpx_uuid_format(&APR_ARRAY_IDX(tenants, page.limit - 1, identity_tenant_t).id, key);
+    }
+    return mpx_reply_list_end(http, w, &page, next);
+}
+
+static apr_status_t get_tenant(mpx_http_t *http)
+{
+    identity_tenant_t tenant;
+    apr_status_t rv = identity_tenant_get(http->call, &tenant);
+    return rv == APR_SUCCESS ? reply_tenant(http, HTTP_OK, &tenant) : rv;
+}
+
+static apr_status_t patch_tenant(mpx_http_t *http)
+{
+    tenant_body_t body = { 0 };
+    identity_tenant_t tenant;
+    apr_status_t rv = mpx_http_fields(http, patch_fields, &body);
+
+    if (rv == APR_SUCCESS && body.status && !http->call->principal->platform_admin) {
+        return mpx_fail_field(http->call, MPX_P_FORBIDDEN, "/status", "platform_only",
+                              "Only a platform administrator suspends or activates a tenant.");
+    }
+    if (rv == APR_SUCCESS) {
+        rv = identity_tenant_update(http->call, mpx_http_if_match(http), body.name, body.slug, json_text(http, body.metadata),
+                                    body.status, &tenant);
+    }
+    return rv == APR_SUCCESS ? reply_tenant(http, HTTP_OK, &tenant) : rv;
+}
+
+static apr_status_t delete_tenant(mpx_http_t *http)
+{
+    apr_status_t rv = identity_tenant_delete(http->call, mpx_http_if_match(http));
+    return rv == APR_SUCCESS ? mpx_reply_empty(http, HTTP_NO_CONTENT) : rv;
+}
+
+apr_status_t identity_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant)
+{
+    mpx_uuid_t own = call->tenant;
+    identity_tenant_t found;
+    apr_status_t rv;
+
+    call->tenant = *tenant;
+    rv = identity_tenant_get(call, &found);
+    call->tenant = own;
+    return rv;
+}
+
+const mpx_route_t identity_tenant_routes[] = {
+    { "POST", "/v1/tenants", NULL, MPX_ROUTE_PLATFORM, post_tenant },
+    { "GET", "/v1/tenants", "tenant:read", 0, get_tenants },
+    { "GET", "/v1/tenants/{tenant}", "tenant:read", 0, get_tenant },
+    { "PATCH", "/v1/tenants/{tenant}", "tenant:write", 0, patch_tenant },
+    { "DELETE", "/v1/tenants/{tenant}", "tenant:delete", 0, delete_tenant },
+    { NULL, NULL, NULL, 0, NULL }
+};
