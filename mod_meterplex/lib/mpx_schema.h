@@ -16,6 +16,8 @@
 #ifndef MPX_SCHEMA_H
 #define MPX_SCHEMA_H
 
+#include <stddef.h>
+
 #include <apr_tables.h>
 #include "mpx_json.h"
 #include "mpx_time.h"
