@@ -30,6 +30,7 @@ typedef struct ctl {
     const char *key_file;  /* or NULL */
     const char *state_dir; /* or NULL */
     int json;
+    const char *run_id;       /* of this process: the request id of audit rows and events */
     mpx_db_source_t *source;  /* NULL before ctl_connect() */
     const char *db_message;   /* what the database wrapper said last, or NULL */
     mpx_rootkey_t rootkey;    /* after ctl_rootkey() */
@@ -38,7 +39,7 @@ typedef struct ctl {
 
 extern const ctl_command_t ctl_commands[]; /* ended by a NULL name */
 
-/* --- Messages (ctl_output.c) -------------------------------------------------------------------------------------------- */
+/* --- Messages (ctl_output.c) -------------------------------------------------------------------------------------- */
 
 int ctl_fail(const char *format, ...) MPX_PRINTF(1, 2);                    /* @return CTL_FAILED */
 int ctl_usage(const ctl_t *ctl, const char *format, ...) MPX_PRINTF(2, 3); /* names --help. @return CTL_USAGE */
@@ -52,7 +53,7 @@ int ctl_flush(int status);
 /* text with line breaks folded to "; " */
 const char *ctl_one_line(apr_pool_t *pool, const char *text);
 
-/* --- Options (ctl_options.c) ---------------------------------------------------------------------------------------------- */
+/* --- Options (ctl_options.c) -------------------------------------------------------------------------------------- */
 
 typedef enum ctl_option_kind {
     CTL_FLAG, /* int */
@@ -75,7 +76,7 @@ typedef struct ctl_option {
 int ctl_options(ctl_t *ctl, const ctl_option_t *options, int argc, const char *const *argv, int min, int max,
                 apr_array_header_t **rest);
 
-/* --- Database and root key (ctl_db.c, ctl_keyfile.c) ------------------------------------------------------------------------ */
+/* --- Database and root key (ctl_db.c, ctl_keyfile.c) -------------------------------------------------------------- */
 
 /* Connect. @return CTL_OK, or CTL_FAILED / CTL_USAGE after a message */
 int ctl_connect(ctl_t *ctl);
@@ -90,13 +91,15 @@ apr_status_t ctl_query(mpx_call_t *call, unsigned mode, const char *sql, const m
                        mpx_rows_t **rows) MPX_MUST_CHECK;
 /* The tenant that an id (ten_...) or a slug names. @return CTL_OK, or CTL_FAILED after a message */
 int ctl_tenant(ctl_t *ctl, const char *text, mpx_uuid_t *tenant);
+/* Is it good as the name of a tenant or key? @return CTL_OK, or CTL_USAGE after a message */
+int ctl_check_name(ctl_t *ctl, const char *name);
 
 /* What is wrong with a root key file (an English phrase), or NULL. @param key filled when not NULL */
 const char *ctl_keyfile_wrong(apr_pool_t *pool, const char *path, mpx_rootkey_t *key);
 /* Read --key-file into ctl->rootkey; zeroed again when the pool goes. @return CTL_OK, CTL_FAILED or CTL_USAGE */
 int ctl_rootkey(ctl_t *ctl);
 
-/* --- Migrations (ctl_migrations.c) -------------------------------------------------------------------------------------------- */
+/* --- Migrations (ctl_migrations.c) -------------------------------------------------------------------------------- */
 
 #define CTL_CHECKSUM 65 /* hex of BLAKE2b-256 and the NUL */
 
@@ -123,7 +126,7 @@ apr_status_t ctl_migrations_applied(mpx_call_t *call, apr_array_header_t **appli
 const char *ctl_migrations_conflict(apr_pool_t *pool, const apr_array_header_t *files, const apr_array_header_t *applied);
 const char *ctl_migrations_dir(void); /* where make install puts them */
 
-/* --- Commands ------------------------------------------------------------------------------------------------------------------- */
+/* --- Commands ----------------------------------------------------------------------------------------------------- */
 
 int ctl_migrate(ctl_t *ctl, int argc, const char *const *argv);
 int ctl_keygen(ctl_t *ctl, int argc, const char *const *argv);

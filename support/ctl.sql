@@ -8,9 +8,6 @@ SELECT rolsuper OR rolbypassrls,
 -- name: become_app
 SET ROLE meterplex_app
 
--- name: tenant_find
-SELECT id FROM identity.tenants WHERE (id = $1 OR slug = $2) AND deleted_at IS NULL
-
 -- name: migrations_table
 SELECT to_regclass('meterplex.migrations') IS NOT NULL
 

@@ -18,6 +18,36 @@ const ctl_command_t ctl_commands[] = {
       "\n"
       "  meterplexctl keygen /etc/meterplex/root.key\n",
       ctl_keygen },
+    { "bootstrap", "", "make the first platform administrator",
+      "Prints the API key, this once; refuses when there is a platform administrator already.\n"
+      "\n"
+      "  meterplexctl bootstrap --key-file /etc/meterplex/root.key\n",
+      ctl_bootstrap },
+    { "tenant create", "--slug SLUG [--name NAME]", "make a tenant and print its id",
+      "  meterplexctl tenant create --slug acme --name \"Acme Ltd\"\n", ctl_tenant_create },
+    { "tenant list", "", "list the tenants", "  meterplexctl tenant list --json\n", ctl_tenant_list },
+    { "tenant suspend", "TENANT", "stop a tenant's keys, on every node within a second",
+      "TENANT is an id (ten_...) or a slug.\n\n  meterplexctl tenant suspend acme\n", ctl_tenant_suspend },
+    { "tenant activate", "TENANT", "let a suspended tenant's keys in again",
+      "TENANT is an id (ten_...) or a slug.\n\n  meterplexctl tenant activate acme\n", ctl_tenant_activate },
+    { "key create", "--tenant TENANT --name NAME [--scope SCOPE]... [OPTIONS]", "make an API key and print its secret",
+      "  --scope SCOPE   weather:read, ...; repeated, or several between blanks\n"
+      "  --expires TIME  2030-01-31T12:00:00Z\n"
+      "  --rate RATE     its own limit: 100/s, 1000/min, 5/h, 10/d\n"
+      "  --burst N       how many pass at once from rest (as --rate)\n"
+      "  --cidr BLOCK    addresses that it may be used from; repeated\n"
+      "  --env ENV       live (default) or test\n"
+      "\n"
+      "  meterplexctl key create --tenant acme --name \"web shop\" --scope weather:read --rate 100/s\n",
+      ctl_key_create },
+    { "key list", "--tenant TENANT", "list a tenant's keys", "  meterplexctl key list --tenant acme\n", ctl_key_list },
+    { "key rotate", "--tenant TENANT [--grace SECONDS] KEY", "give a key a new secret",
+      "  --grace SECONDS  how long the old secret stays good (0)\n"
+      "\n"
+      "  meterplexctl key rotate --tenant acme --grace 3600 key_01jd3v6q8efpwv2m4n5x7y9z0a\n",
+      ctl_key_rotate },
+    { "key revoke", "--tenant TENANT KEY", "end a key, on every node within a second",
+      "  meterplexctl key revoke --tenant acme key_01jd3v6q8efpwv2m4n5x7y9z0a\n", ctl_key_revoke },
     { "doctor", "[--httpd FILE] [--modules DIR] [--dir DIR]", "check the installation and say what to do",
       "  --httpd FILE   the server's program\n"
       "  --modules DIR  where its modules lie\n"

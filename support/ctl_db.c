@@ -69,7 +69,7 @@ void ctl_call(ctl_t *ctl, mpx_call_t *call, apr_pool_t *pool, const mpx_uuid_t *
     }
     call->acting_as_platform = 1;
     call->rootkey = &ctl->rootkey;
-    call->request_id = "meterplexctl";
+    call->request_id = ctl->run_id;
     call->now = apr_time_now();
 }
 
@@ -93,25 +93,5 @@ int ctl_connect_as_app(ctl_t *ctl)
     if (mpx_rows_bool(rows, 0, 0) && mpx_db_script(ctl->source, ctl->pool, SQL_become_app, &error) != APR_SUCCESS) {
         return ctl_fail("the role meterplex_app cannot be taken: %s", error);
     }
-    return CTL_OK;
-}
-
-int ctl_tenant(ctl_t *ctl, const char *text, mpx_uuid_t *tenant)
-{
-    mpx_call_t call;
-    mpx_rows_t *rows;
-    mpx_param_t params[2];
-    int is_id = mpx_typeid_parse(text, "ten", tenant);
-
-    ctl_call(ctl, &call, ctl->pool, NULL);
-    params[0] = mpx_param_uuid(is_id ? tenant : NULL);
-    params[1] = mpx_param_text(is_id ? NULL : text);
-    if (ctl_query(&call, MPX_TX_READ | MPX_TX_PLATFORM, SQL_tenant_find, params, 2, &rows) != APR_SUCCESS) {
-        return ctl_fail_call(ctl, &call);
-    }
-    if (mpx_rows_count(rows) == 0) {
-        return ctl_fail("there is no tenant \"%s\"; see: meterplexctl tenant list", text);
-    }
-    mpx_rows_uuid(rows, 0, 0, tenant);
     return CTL_OK;
 }

@@ -38,7 +38,8 @@ static void check_key_file(doctor_t *d)
     const char *path = d->ctl->key_file, *wrong;
 
     if (path == NULL || *path == '\0') {
-        doctor_say(d, FOUND_WRONG, "key file", "not named: give --key-file FILE or METERPLEX_KEY_FILE, as MeterplexKeyFile has it");
+        doctor_say(d, FOUND_WRONG, "key file",
+                   "not named: give --key-file FILE or METERPLEX_KEY_FILE, as MeterplexKeyFile has it");
         return;
     }
     wrong = ctl_keyfile_wrong(d->ctl->pool, path, NULL);

@@ -72,8 +72,8 @@ static int check_schema(doctor_t *d)
         wrong = ctl_migrations_conflict(d->ctl->pool, files, applied);
     }
     if (wrong == NULL && applied->nelts < files->nelts) {
-        wrong = apr_psprintf(d->ctl->pool, "%d of %d migrations have not run: meterplexctl migrate", files->nelts - applied->nelts,
-                             files->nelts);
+        wrong = apr_psprintf(d->ctl->pool, "%d of %d migrations have not run: meterplexctl migrate",
+                             files->nelts - applied->nelts, files->nelts);
     }
     if (wrong) {
         doctor_say(d, FOUND_WRONG, "schema", "%s", wrong);

@@ -73,7 +73,8 @@ static int program_is_there(doctor_t *d)
     const char *output, *version;
 
     if (run_program(d->ctl->pool, argv, &output) != 0) {
-        doctor_say(d, FOUND_WRONG, "httpd", "%s cannot be run; install Apache httpd 2.4 (Debian: apache2), or name it with --httpd",
+        doctor_say(d, FOUND_WRONG, "httpd",
+                   "%s cannot be run; install Apache httpd 2.4 (Debian: apache2), or name it with --httpd",
                    d->httpd);
         return 0;
     }

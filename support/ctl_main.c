@@ -138,6 +138,15 @@ static int run(ctl_t *ctl, int argc, const char *const *argv)
     return ctl_flush(ctl->command->run(ctl, n, left));
 }
 
+static const char *make_run_id(apr_pool_t *pool)
+{
+    unsigned char random[8];
+    char hex[2 * sizeof random + 1];
+
+    randombytes_buf(random, sizeof random);
+    return apr_pstrcat(pool, "ctl-", sodium_bin2hex(hex, sizeof hex, random, sizeof random), NULL);
+}
+
 int main(int argc, const char *const *argv)
 {
     static ctl_t ctl;
@@ -152,6 +161,7 @@ int main(int argc, const char *const *argv)
     ctl.state_dir = getenv("METERPLEX_STATE_DIR");
     ctl.operator.kind = MPX_PRINCIPAL_SYSTEM;
     ctl.operator.scopes = "";
+    ctl.run_id = make_run_id(ctl.pool);
     rv = run(&ctl, argc, argv);
     apr_pool_destroy(ctl.pool);
     apr_terminate();

@@ -163,8 +163,9 @@ const char *ctl_migrations_conflict(apr_pool_t *pool, const apr_array_header_t *
         const ctl_migration_t *m = f < files->nelts ? &APR_ARRAY_IDX(files, f, ctl_migration_t) : NULL;
 
         if (m == NULL || m->version > ran->version) {
-            return apr_psprintf(pool, "%04d_%s.sql ran on this database and is not there any more: the database belongs to a newer "
-                                      "Meterplex, or the file was removed; install that version or put the file back",
+            return apr_psprintf(pool,
+                                "%04d_%s.sql ran on this database and is not there any more: the database belongs to a newer "
+                                "Meterplex, or the file was removed; install that version or put the file back",
                                 ran->version, ran->name);
         }
         if (m->version < ran->version) {

@@ -55,14 +55,14 @@ int ctl_fail_call(const ctl_t *ctl, const mpx_call_t *call)
 
     for (i = 0; problem->errors && i < problem->errors->nelts; i++) {
         const mpx_field_error_t *error = &APR_ARRAY_IDX(problem->errors, i, mpx_field_error_t);
-        fields = apr_pstrcat(call->pool, fields, i ? "; " : ": ", error->pointer[0] == '/' ? error->pointer + 1 : error->pointer,
+        fields = apr_pstrcat(call->pool, fields, i ? "; " : "", error->pointer[0] == '/' ? error->pointer + 1 : error->pointer,
                              ": ", error->detail, NULL);
     }
     /* What the server of the database said helps an operator, and only an operator may read it. */
     if (ctl->db_message && (problem->code == MPX_P_UNAVAILABLE || problem->code == MPX_P_INTERNAL)) {
         return ctl_fail("%s (%s)", detail, ctl_one_line(call->pool, ctl->db_message));
     }
-    return ctl_fail("%s%s", detail, fields);
+    return ctl_fail("%s", *fields ? fields : detail);
 }
 
 void ctl_print_json(mpx_jsonw_t *json)

@@ -38,7 +38,10 @@ static int ask_httpd(apr_pool_t *pool, const char *url, const char **wrong)
         return 0;
     }
     rv = apr_sockaddr_info_get(&address, uri.hostname, APR_UNSPEC, uri.port ? uri.port : 80, 0, pool);
-    if (rv == APR_SUCCESS && (rv = apr_socket_create(&socket, address->family, SOCK_STREAM, APR_PROTO_TCP, pool)) == APR_SUCCESS) {
+    if (rv == APR_SUCCESS) {
+        rv = apr_socket_create(&socket, address->family, SOCK_STREAM, APR_PROTO_TCP, pool);
+    }
+    if (rv == APR_SUCCESS) {
         apr_socket_timeout_set(socket, HTTP_TIMEOUT);
         request = apr_psprintf(pool, "GET %s/health/live HTTP/1.0\r\nHost: %s\r\n\r\n",
                                uri.path && strcmp(uri.path, "/") != 0 ? uri.path : "", uri.hostinfo);
@@ -84,7 +87,8 @@ static int show_httpd(status_t *s)
         printf("httpd       %s is live\n", s->url);
     }
     else if (code) {
-        printf("httpd       %s answers, but %d to /health/live: is mod_meterplex_observe loaded and is the path handled?\n", s->url,
+        printf("httpd       %s answers, but %d to /health/live: is mod_meterplex_observe loaded and is the path handled?\n",
+               s->url,
                code);
     }
     else {
@@ -137,7 +141,8 @@ static int show_migrations(status_t *s)
         mpx_jsonw_end(s->json);
     }
     else if (last) {
-        printf("schema      %04d (%s), %d migrations, the last at %s\n", last->version, last->name, applied->nelts, last->applied_at);
+        printf("schema      %04d (%s), %d migrations, the last at %s\n", last->version, last->name, applied->nelts,
+               last->applied_at);
     }
     return CTL_OK;
 }

@@ -18,13 +18,15 @@ meterplexctl_SOURCES = \
 	support/ctl_doctor.h \
 	support/ctl_doctor_db.c \
 	support/ctl_doctor_httpd.c \
+	support/ctl_key.c \
 	support/ctl_keyfile.c \
 	support/ctl_main.c \
 	support/ctl_migrate.c \
 	support/ctl_migrations.c \
 	support/ctl_options.c \
 	support/ctl_output.c \
-	support/ctl_status.c
+	support/ctl_status.c \
+	support/ctl_tenant.c
 meterplexctl_CPPFLAGS = $(AM_CPPFLAGS) -DCTL_HTTPD='"$(HTTPD)"' -DCTL_HTTPD_MODULEDIR='"$(HTTPD_MODULEDIR)"' \
 	-DCTL_MODULEDIR='"$(moduledir)"'
 meterplexctl_LDADD = libmpx_usage.la libmpx_identity.la libmpx_db.la libmpx_lib.la \
