@@ -64,3 +64,25 @@ CREATE POLICY tenant ON usage.meters USING (tenant_id = core.tenant_id());
 -- A platform meter exists in every tenant.
 CREATE POLICY platform_meters ON usage.meters FOR SELECT USING (scope = 'all' OR core.is_platform());
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage.meters TO meterplex_app;
+
+-- The number that a meter takes from an event: a JSON number, or a string of plain decimal text within the API's range (38
+-- digits before, 18 after the point); anything else is NULL and counts as invalid. Never through a double.
+CREATE FUNCTION usage.number_of(value jsonb) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+        SELECT CASE jsonb_typeof(value)
+            WHEN 'number' THEN (value #>> '{}')::numeric
+            WHEN 'string' THEN CASE WHEN value #>> '{}' ~ '^-?[0-9]{1,38}([.][0-9]{1,18})?$' THEN (value #>> '{}')::numeric END
+        END
+    $$;
+
+-- What unique_count tells apart: numbers by their value, strings by their text, each kind for itself.
+CREATE FUNCTION usage.distinct_of(value jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+        SELECT CASE jsonb_typeof(value)
+            WHEN 'number' THEN 'n' || trim_scale((value #>> '{}')::numeric)::text
+            WHEN 'string' THEN 's' || (value #>> '{}')
+            WHEN 'boolean' THEN 'b' || (value #>> '{}')
+        END
+    $$;
