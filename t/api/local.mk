@@ -8,6 +8,8 @@ API_TESTS += t/api/test_harness
 t_api_test_harness_LDADD = $(HARNESS_LDADD)
 API_TESTS += t/api/test_server
 t_api_test_server_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_ctl
+t_api_test_ctl_LDADD = $(HARNESS_LDADD) $(PQ_LIBS)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)
