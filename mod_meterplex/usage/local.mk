@@ -1,12 +1,27 @@
 # usage: events, meters, MeterplexMeter. libmpx_usage.la is everything but the composition root: the module, the unit tests and
 # meterplexctl link it alike, a program takes of it what it calls.
 #
-# SQL in usage.sql becomes usage_sql.h; when the file exists:
-#   BUILT_SOURCES += mod_meterplex/usage/usage_sql.h
-#   CLEANFILES += mod_meterplex/usage/usage_sql.h
-#   EXTRA_DIST += mod_meterplex/usage/usage.sql
+BUILT_SOURCES += mod_meterplex/usage/usage_sql.h
+CLEANFILES += mod_meterplex/usage/usage_sql.h
+EXTRA_DIST += mod_meterplex/usage/usage.sql
+
 noinst_LTLIBRARIES += libmpx_usage.la
-libmpx_usage_la_SOURCES =
+libmpx_usage_la_SOURCES = \
+	mod_meterplex/usage/usage_capture.c \
+	mod_meterplex/usage/usage_capture.h \
+	mod_meterplex/usage/usage_counters.c \
+	mod_meterplex/usage/usage_domain.c \
+	mod_meterplex/usage/usage_domain.h \
+	mod_meterplex/usage/usage_event_queries.c \
+	mod_meterplex/usage/usage_events.h \
+	mod_meterplex/usage/usage_http_events.c \
+	mod_meterplex/usage/usage_http_meters.c \
+	mod_meterplex/usage/usage_ingest.c \
+	mod_meterplex/usage/usage_ingest.h \
+	mod_meterplex/usage/usage_meter_commands.c \
+	mod_meterplex/usage/usage_meter_queries.c \
+	mod_meterplex/usage/usage_meters.h \
+	mod_meterplex/usage/usage_private.h
 
 if ROOM_USAGE
 module_LTLIBRARIES += mod_meterplex_usage.la

@@ -13,7 +13,6 @@
 #include "http_log.h"
 #include "http_request.h"
 
-extern module AP_MODULE_DECLARE_DATA meterplex_usage_module;
 APLOG_USE_MODULE(meterplex_usage);
 
 #define PROPS_MAX 16

@@ -26,7 +26,6 @@
 
 #include "../lib/mpx_counters.h"
 
-extern module AP_MODULE_DECLARE_DATA meterplex_usage_module;
 APLOG_USE_MODULE(meterplex_usage);
 
 #define FLUSH_INTERVAL apr_time_from_msec(500)

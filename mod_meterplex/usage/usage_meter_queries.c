@@ -1,0 +1,346 @@
+/* usage_meter_queries.c: what a meter says of a range of time (usage_meters.h). From the raw events, so that a query sees
+ * everything that was acknowledged before it. Windows are bucketed by bounds that PostgreSQL's time zone data gives: the
+ * first instant of each local date or hour.
+ */
+#include "usage_meters.h"
+
+#include "usage_sql.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+
+typedef struct query_use {
+    const usage_meter_t *meter;
+    usage_query_t *query;
+    apr_array_header_t **values;
+    apr_array_header_t *bounds; /* apr_time_t; NULL without windows */
+} query_use_t;
+
+static const char *const aggregates[] = { SQL_aggregate_count, SQL_aggregate_sum, SQL_aggregate_min, SQL_aggregate_max,
+                                          SQL_aggregate_avg, SQL_aggregate_unique_count, SQL_aggregate_latest };
+
+static apr_status_t check_timezone(mpx_tx_t *tx, const char *name)
+{
+    mpx_param_t param = mpx_param_text(name);
+    mpx_rows_t *rows;
+    apr_status_t rv = mpx_tx_query(tx, SQL_timezone_known, &param, 1, &rows);
+
+    if (rv == APR_SUCCESS && mpx_rows_count(rows) == 0) {
+        return mpx_fail(mpx_tx_call(tx), MPX_P_BAD_REQUEST, "timezone must be an IANA name, for instance Europe/Berlin.");
+    }
+    return rv;
+}
+
+/* Where nothing was said: from the first event, to now. */
+static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
+{
+    mpx_call_t *call = mpx_tx_call(tx);
+    usage_query_t *q = use->query;
+    mpx_param_t param = mpx_param_text(use->meter->event_type);
+    mpx_rows_t *rows;
+    apr_status_t rv;
+
+    if (!q->has_to) {
+        q->to = apr_time_now();
+    }
+    if (!q->has_from) {
+        rv = mpx_tx_query(tx, SQL_first_time, &param, 1, &rows);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        if (!mpx_rows_time(rows, 0, 0, &q->from) || q->from > q->to) {
+            q->from = q->to;
+        }
+    }
+    if (q->from > q->to) {
+        return mpx_fail(call, MPX_P_BAD_REQUEST, "from lies after to.");
+    }
+    if (q->window != USAGE_WINDOW_NONE && (q->to - q->from) / usage_window_shortest(q->window) > USAGE_WINDOWS_MAX) {
+        return mpx_fail(call, MPX_P_VALIDATION_FAILED,
+                        "The range has more than %d windows; ask for a shorter one or for longer windows.", USAGE_WINDOWS_MAX);
+    }
+    return APR_SUCCESS;
+}
+
+/* Bounds from the last at or before `from` to the first at or after `to`. */
+static apr_status_t make_bounds(mpx_tx_t *tx, query_use_t *use)
+{
+    static const char *const statements[] = { NULL, SQL_bounds_minute, SQL_bounds_hour, SQL_bounds_day, SQL_bounds_month };
+    mpx_call_t *call = mpx_tx_call(tx);
+    const usage_query_t *q = use->query;
+    mpx_param_t params[3];
+    mpx_rows_t *rows;
+    apr_status_t rv;
+    int i, n;
+
+    params[0] = mpx_param_time(call->pool, q->from);
+    params[1] = mpx_param_time(call->pool, q->to);
+    params[2] = mpx_param_text(q->timezone);
+    rv = mpx_tx_query(tx, statements[q->window], params, 3, &rows);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    n = mpx_rows_count(rows);
+    use->bounds = apr_array_make(call->pool, n, sizeof(apr_time_t));
+    for (i = 0; i < n; i++) {
+        apr_time_t bound = mpx_rows_int(rows, i, 0);
+        if (i + 1 < n && mpx_rows_int(rows, i + 1, 0) <= q->from) {
+            continue;
+        }
+        APR_ARRAY_PUSH(use->bounds, apr_time_t) = bound;
+        if (bound >= q->to) {
+            break;
+        }
+    }
+    return APR_SUCCESS;
+}
+
+static mpx_param_t bounds_param(mpx_call_t *call, const apr_array_header_t *bounds)
+{
+    mpx_param_array_t *array;
+    int i;
+
+    if (bounds == NULL) {
+        return mpx_param_text(NULL);
+    }
+    array = mpx_param_array_make(call->pool, MPX_ARRAY_TIMESTAMPTZ, (apr_size_t)bounds->nelts * 12);
+    for (i = 0; i < bounds->nelts; i++) {
+        mpx_param_array_time(array, APR_ARRAY_IDX(bounds, i, apr_time_t));
+    }
+    return mpx_param_array(array);
+}
+
+static mpx_param_t texts_param(mpx_call_t *call, const apr_array_header_t *texts)
+{
+    return mpx_param_text_array(call->pool, (const char *const *)texts->elts, texts->nelts);
+}
+
+/* The meter's own filters and the query's, as paths and lists of what passes. */
+static void gather_filters(mpx_call_t *call, query_use_t *use, const mpx_json_t *group_by, apr_array_header_t *paths,
+                           apr_array_header_t *allowed)
+{
+    const usage_query_t *q = use->query;
+    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
+    mpx_json_error_t error;
+    mpx_json_t *filters = NULL;
+    const mpx_json_t *filter, *value;
+    int i;
+
+    mpx_json_parse(call->pool, use->meter->filters, strlen(use->meter->filters), &limits, &filters, &error);
+    for (filter = filters ? filters->first : NULL; filter; filter = filter->next) {
+        apr_array_header_t *texts = apr_array_make(call->pool, (int)filter->count, sizeof(const char *));
+        for (value = filter->first; value; value = value->next) {
+            APR_ARRAY_PUSH(texts, const char *) = value->text;
+        }
+        APR_ARRAY_PUSH(paths, const char *) = usage_dimension_literal(call->pool, group_by, filter->name);
+        APR_ARRAY_PUSH(allowed, const char *) = usage_text_literal(call->pool, texts);
+    }
+    for (i = 0; i < q->filter_names->nelts; i++) {
+        APR_ARRAY_PUSH(paths, const char *) =
+            usage_dimension_literal(call->pool, group_by, APR_ARRAY_IDX(q->filter_names, i, const char *));
+        APR_ARRAY_PUSH(allowed, const char *) = APR_ARRAY_IDX(q->filter_values, i, const char *);
+    }
+}
+
+/* --- Rows to values ------------------------------------------------------------------------------------------------------------------ */
+
+/* Decimal text without trailing zeros after the point. */
+static const char *canonical(mpx_call_t *call, const char *text)
+{
+    apr_size_t len;
+    if (text == NULL || strchr(text, '.') == NULL) {
+        return text ? apr_pstrdup(call->pool, text) : NULL;
+    }
+    for (len = strlen(text); text[len - 1] == '0'; len--) {
+    }
+    len -= text[len - 1] == '.';
+    return apr_pstrmemdup(call->pool, text, len);
+}
+
+/* Elements of an array literal as PostgreSQL writes it: {a,"b c",NULL}. */
+static const char **read_group(mpx_call_t *call, const char *literal, int n)
+{
+    const char **group = apr_pcalloc(call->pool, sizeof *group * (apr_size_t)(n + 1));
+    const char *at = literal + 1;
+    int i;
+
+    for (i = 0; i < n && *at && *at != '}'; i++) {
+        char *out = apr_palloc(call->pool, strlen(at) + 1), *to = out;
+        int quoted = *at == '"';
+        at += quoted;
+        while (*at && (quoted ? *at != '"' : *at != ',' && *at != '}')) {
+            at += *at == '\\';
+            *to++ = *at++;
+        }
+        *to = '\0';
+        group[i] = !quoted && strcmp(out, "NULL") == 0 ? NULL : out;
+        at += quoted;
+        at += *at == ',';
+    }
+    return group;
+}
+
+static void bounds_of(const query_use_t *use, int window, usage_value_t *v)
+{
+    if (use->bounds) {
+        v->start = APR_ARRAY_IDX(use->bounds, window - 1, apr_time_t);
+        v->end = APR_ARRAY_IDX(use->bounds, window, apr_time_t);
+    }
+    else {
+        v->start = use->query->from;
+        v->end = use->query->to;
+    }
+}
+
+static int same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static int same_series(const usage_value_t *a, const usage_value_t *b, int n)
+{
+    int i;
+    for (i = 0; i < n && same_text(a->group[i], b->group[i]); i++) {
+    }
+    return i == n && same_text(a->subject, b->subject);
+}
+
+/* Every series (subject and group) has a value in every window; what is missing gets the aggregation's zero. */
+static void fill(mpx_call_t *call, query_use_t *use, apr_array_header_t *rows)
+{
+    int n = use->query->group_by->nelts, windows = use->bounds->nelts - 1, w, i, k;
+    const char *zero = usage_zero((usage_aggregation_e)usage_aggregation_of(use->meter->aggregation));
+    apr_array_header_t *series = apr_array_make(call->pool, 8, sizeof(usage_value_t));
+    apr_array_header_t *out = apr_array_make(call->pool, windows, sizeof(usage_value_t));
+    int at = 0;
+
+    for (i = 0; i < rows->nelts; i++) {
+        const usage_value_t *row = &APR_ARRAY_IDX(rows, i, usage_value_t);
+        for (k = 0; k < series->nelts && !same_series(row, &APR_ARRAY_IDX(series, k, usage_value_t), n); k++) {
+        }
+        if (k == series->nelts) {
+            *(usage_value_t *)apr_array_push(series) = *row;
+        }
+    }
+    if (series->nelts == 0 && n == 0) {
+        usage_value_t *only = apr_array_push(series);
+        memset(only, 0, sizeof *only);
+        only->group = apr_pcalloc(call->pool, sizeof *only->group);
+        only->subject = use->query->subject;
+    }
+    for (w = 1; w <= windows; w++) {
+        int first = at;
+        usage_value_t bounds = { 0 };
+        bounds_of(use, w, &bounds);
+        while (at < rows->nelts && APR_ARRAY_IDX(rows, at, usage_value_t).start == bounds.start) {
+            at++;
+        }
+        for (k = 0; k < series->nelts; k++) {
+            usage_value_t *v = apr_array_push(out);
+            *v = APR_ARRAY_IDX(series, k, usage_value_t);
+            v->start = bounds.start;
+            v->end = bounds.end;
+            v->value = zero;
+            for (i = first; i < at; i++) {
+                if (same_series(v, &APR_ARRAY_IDX(rows, i, usage_value_t), n)) {
+                    v->value = APR_ARRAY_IDX(rows, i, usage_value_t).value;
+                }
+            }
+        }
+    }
+    *use->values = out;
+}
+
+static void read_values(mpx_call_t *call, query_use_t *use, const mpx_rows_t *rows)
+{
+    int n = use->query->group_by->nelts, i;
+    apr_array_header_t *values = apr_array_make(call->pool, mpx_rows_count(rows), sizeof(usage_value_t));
+
+    *use->values = values;
+    for (i = 0; i < mpx_rows_count(rows); i++) {
+        const char *value = mpx_rows_text(rows, i, 3), *subject = mpx_rows_text(rows, i, 1);
+        usage_value_t *v;
+        if (value == NULL) {
+            continue; /* events without a usable value are no value */
+        }
+        v = apr_array_push(values);
+        bounds_of(use, (int)mpx_rows_int(rows, i, 0), v);
+        v->value = canonical(call, value);
+        v->subject = subject ? apr_pstrdup(call->pool, subject) : use->query->subject;
+        v->group = read_group(call, mpx_rows_text(rows, i, 2), n);
+    }
+    if (use->bounds && use->query->fill_zero) {
+        fill(call, use, values);
+    }
+    else if (use->bounds == NULL && values->nelts == 0 && n == 0 && !use->query->by_subject) {
+        usage_value_t *v = apr_array_push(values); /* one total, also of nothing */
+        bounds_of(use, 0, v);
+        v->value = usage_zero((usage_aggregation_e)usage_aggregation_of(use->meter->aggregation));
+        v->subject = use->query->subject;
+        v->group = apr_pcalloc(call->pool, sizeof *v->group);
+    }
+}
+
+/* --- The query -------------------------------------------------------------------------------------------------------------------------- */
+
+static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
+{
+    mpx_call_t *call = mpx_tx_call(tx);
+    const usage_query_t *q = use->query;
+    const usage_meter_t *m = use->meter;
+    apr_array_header_t *groups = apr_array_make(call->pool, 4, sizeof(const char *));
+    apr_array_header_t *paths = apr_array_make(call->pool, 4, sizeof(const char *));
+    apr_array_header_t *allowed = apr_array_make(call->pool, 4, sizeof(const char *));
+    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
+    mpx_json_error_t error;
+    mpx_json_t *group_by = NULL;
+    mpx_param_t params[10];
+    mpx_rows_t *rows;
+    apr_status_t rv;
+    int i;
+
+    mpx_json_parse(call->pool, m->group_by, strlen(m->group_by), &limits, &group_by, &error);
+    for (i = 0; i < q->group_by->nelts; i++) {
+        APR_ARRAY_PUSH(groups, const char *) =
+            usage_dimension_literal(call->pool, group_by, APR_ARRAY_IDX(q->group_by, i, const char *));
+    }
+    gather_filters(call, use, group_by, paths, allowed);
+    params[0] = mpx_param_text(m->event_type);
+    params[1] = mpx_param_time(call->pool, q->from);
+    params[2] = mpx_param_time(call->pool, q->to);
+    params[3] = mpx_param_text(q->subject);
+    params[4] = bounds_param(call, use->bounds);
+    params[5] = mpx_param_bool(q->by_subject);
+    params[6] = texts_param(call, groups);
+    params[7] = texts_param(call, paths);
+    params[8] = texts_param(call, allowed);
+    params[9] = mpx_param_text(m->value_property ? usage_path_literal(call->pool, m->value_property) : "{}");
+    rv = mpx_tx_query(tx, apr_pstrcat(call->pool, SQL_usage_head, aggregates[usage_aggregation_of(m->aggregation)],
+                                      SQL_usage_tail, NULL), params, 10, &rows);
+    if (rv == APR_SUCCESS) {
+        read_values(call, use, rows);
+    }
+    return rv;
+}
+
+static apr_status_t query_in(mpx_tx_t *tx, void *baton)
+{
+    query_use_t *use = baton;
+    apr_status_t rv = check_timezone(tx, use->query->timezone);
+
+    if (rv == APR_SUCCESS) {
+        rv = settle_range(tx, use);
+    }
+    if (rv == APR_SUCCESS && use->query->window != USAGE_WINDOW_NONE) {
+        rv = make_bounds(tx, use);
+    }
+    return rv == APR_SUCCESS ? aggregate(tx, use) : rv;
+}
+
+apr_status_t usage_meter_query(mpx_call_t *call, const usage_meter_t *meter, usage_query_t *query,
+                               apr_array_header_t **values)
+{
+    query_use_t use = { meter, query, values, NULL };
+    return mpx_tx_run(call, MPX_TX_READ, query_in, &use);
+}
