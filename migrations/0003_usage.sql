@@ -56,7 +56,7 @@ CREATE TABLE usage.meters (
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, id),
-    UNIQUE (tenant_id, key),
+    CONSTRAINT meters_key UNIQUE (tenant_id, key),
     CHECK ((aggregation = 'count') = (value_property IS NULL))
 );
 ALTER TABLE usage.meters ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -130,16 +130,16 @@ static const char *field(apr_pool_t *pool, const PGresult *result, int code)
     return text ? apr_pstrdup(pool, text) : "";
 }
 
-/* The last column named in "Key (tenant_id, slug)=(...) already exists.": what the caller knows as a field. */
+/* What the violated unique key is named after: constraint "tenants_slug" of table "tenants" is about the slug. The server's
+ * DETAIL would say it in words, but leaves it out where row level security hides the other row. */
 static const char *violated_column(apr_pool_t *pool, const PGresult *result)
 {
-    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL), *end, *start;
-    if (detail == NULL || strncmp(detail, "Key (", 5) != 0 || (end = strstr(detail, ")=(")) == NULL) {
-        return "";
-    }
-    for (start = end; start > detail && start[-1] != '(' && start[-1] != ' '; start--) {
-    }
-    return apr_pstrndup(pool, start, (apr_size_t)(end - start));
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    const char *constraint = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
+    apr_size_t len = table ? strlen(table) : 0;
+
+    return constraint && len && strncmp(constraint, table, len) == 0 && constraint[len] == '_'
+        ? apr_pstrdup(pool, constraint + len + 1) : "";
 }
 
 static void read_error(apr_pool_t *pool, const PGresult *result, core_db_error_t *error)

@@ -16,7 +16,7 @@ typedef struct core_db_error {
     char state[6];          /* SQLSTATE, "" when the server said none */
     const char *message;    /* primary message, for the log only */
     const char *constraint; /* name, or "" */
-    const char *column;     /* last column of the violated key, or "" */
+    const char *column;     /* what the violated key is named after, or "" */
 } core_db_error_t;
 
 typedef struct core_db_wait {

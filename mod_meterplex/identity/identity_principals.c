@@ -24,6 +24,7 @@
 #define CLAIMS 4096
 #define CLAIM_TTL apr_time_from_sec(1)
 #define LISTEN_WAIT apr_time_from_msec(100)
+#define LISTEN_LOST apr_time_from_sec(5)
 #define CHANNEL "meterplex_principals"
 #define KEYS_MAX 8
 
@@ -48,6 +49,7 @@ static mpx_cache_t *small, *large, *unknown;
 static unsigned char (*digest_keys)[MPX_SUBKEY_SIZE]; /* one for each root key; in memory that no core dump holds */
 static int ndigest_keys;
 static volatile int listening_failed;
+static apr_time_t last_heard; /* of this child's listening thread */
 static mpx_metric_t metric_hit, metric_miss, metric_stale, metric_unknown, metric_fill, metric_capacity;
 
 void identity_principals_want(void)
@@ -354,8 +356,12 @@ static apr_status_t learn_changes(mpx_job_t *job, void *baton)
         __atomic_add_fetch(&shared->epoch, 1, __ATOMIC_ACQ_REL);
         __atomic_store_n(&shared->trusted, apr_time_now(), __ATOMIC_RELEASE);
     }
-    listening_failed = rv != APR_SUCCESS;
-    return mpx_database_down() ? APR_SUCCESS : rv;
+    if (rv == APR_SUCCESS || last_heard == 0) {
+        last_heard = apr_time_now();
+    }
+    /* A connection is made anew by itself; only its lasting absence is worth a word. */
+    listening_failed = apr_time_now() - last_heard > LISTEN_LOST;
+    return mpx_database_down() || !listening_failed ? APR_SUCCESS : rv;
 }
 
 typedef struct used_key {
