@@ -9,6 +9,7 @@ libmpx_lib_la_SOURCES = \
 	mod_meterplex/lib/mpx_cells.h \
 	mod_meterplex/lib/mpx_apikey.c \
 	mod_meterplex/lib/mpx_apikey.h \
+	mod_meterplex/lib/mpx_clf.c \
 	mod_meterplex/lib/mpx_clf.h \
 	mod_meterplex/lib/mpx_decimal.c \
 	mod_meterplex/lib/mpx_decimal.h \
