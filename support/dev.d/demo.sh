@@ -35,6 +35,40 @@ small_traffic() {
     done
 }
 
+# value_of METER [QUERY]: the meter's total over all time.
+value_of() {
+    curl -s --max-time 30 -H @<(auth_header "$METERPLEX_API_KEY") \
+        "$METERPLEX_URL/v1/meters/$1/usage?from=2015-01-01T00:00:00Z&to=2100-01-01T00:00:00Z${2:+&$2}" 9>&- \
+        | sed -n 's/.*"value":"\([^"]*\)".*/\1/p'
+}
+
+# same WHAT COUNTED READ: one line of the comparison.
+same() {
+    printf '      %-34s %14s %14s\n' "$1" "$2" "$3"
+    [ "$2" = "$3" ] || die "the demo's counts do not agree with the log: $1"
+}
+
+# What was metered against an independent reading of the file by awk. Counters reach the database within two seconds.
+compare_with_log() {
+    local log=$1 lines bytes clients get ok replayed i
+    read -r lines bytes clients get ok < <(awk '{ n++; b += ($10 == "-" ? 0 : $10); if (!($1 in c)) { c[$1]; u++ }
+        if ($6 == "\"GET") g++; if ($9 == 200) o++ } END { printf "%.0f %.0f %.0f %.0f %.0f\n", n, b, u, g, o }' "$log")
+    say "demo: what was metered, against awk's reading of the log"
+    printf '      %-34s %14s %14s\n' "" metered awk
+    same "imported requests" "$(value_of requests)" "$lines"
+    same "sum of bytes" "$(value_of bytes)" "$bytes"
+    same "client addresses" "$(value_of clients)" "$clients"
+    same "requests with GET" "$(value_of requests 'filter%5Bmethod%5D=GET')" "$get"
+    same "requests answered 200" "$(value_of requests 'filter%5Bstatus%5D=200')" "$ok"
+    [ -x "$ROOT/support/replay" ] || [ -x "$BUILD/replay" ] || return 0
+    for i in 1 2 3 4 5 6 7 8; do
+        replayed=$(value_of demo-requests)
+        [ "$replayed" != "$lines" ] || break
+        sleep 0.5
+    done
+    same "replayed, counted by MeterplexMeter" "$replayed" "$lines"
+}
+
 # Once for a state directory: a second up finds the counts as they were.
 run_demo() {
     local log
@@ -44,6 +78,7 @@ run_demo() {
     if [ -r "$log" ]; then
         import_access_log "$log"
         replay_access_log "$log"
+        compare_with_log "$log"
     else
         small_traffic
     fi
@@ -71,7 +106,8 @@ make_demo_meters() {
 
 # What to try next: lines that work when they are pasted one after another.
 print_next() {
-    local env=$STATE/dev.env
+    local env=$STATE/dev.env usage='usage/events?type=demo.request'
+    [ ! -e "$STATE/.demo-done" ] || usage='meters/demo-requests/usage'
     [ "$STATE" != "$ROOT/var" ] && [ -z "$STATE_LINK" ] || env=var/dev.env
     cat <<TEXT
 
@@ -79,7 +115,7 @@ Meterplex is up on $METERPLEX_URL. To try:
 
   . $env
   curl -i -H "Authorization: Bearer \$METERPLEX_API_KEY" \$METERPLEX_URL/demo/hello.json
-  curl -H "Authorization: Bearer \$METERPLEX_API_KEY" "\$METERPLEX_URL/v1/meters/demo-requests/usage?from=2015-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
+  curl -H "Authorization: Bearer \$METERPLEX_API_KEY" "\$METERPLEX_URL/v1/$usage"
   curl -H "Authorization: Bearer \$METERPLEX_ADMIN_KEY" \$METERPLEX_URL/v1/tenants
   curl \$METERPLEX_URL/health
 
