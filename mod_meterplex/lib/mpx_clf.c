@@ -2,6 +2,7 @@
  * ap_escape_logitem (\" \\ \b \n \r \t \v \xhh). */
 #include "mpx_clf.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <apr_lib.h>
