@@ -48,6 +48,18 @@ const ctl_command_t ctl_commands[] = {
       ctl_key_rotate },
     { "key revoke", "--tenant TENANT KEY", "end a key, on every node within a second",
       "  meterplexctl key revoke --tenant acme key_01jd3v6q8efpwv2m4n5x7y9z0a\n", ctl_key_revoke },
+    { "import", "--format FORMAT --tenant TENANT [OPTIONS] FILE...", "usage out of existing access logs",
+      "  --format FORMAT  common, combined or vhost_combined\n"
+      "  --tenant TENANT  an id (ten_...) or a slug\n"
+      "  --source SOURCE  of the events (access-log); give each of several servers its own\n"
+      "  --type TYPE      of the events (http.request)\n"
+      "  --strict         malformed lines make the exit status 1\n"
+      "  --show-all       show every malformed or cut line, not the first 20\n"
+      "  --unfinished     take a last line that does not end, too\n"
+      "\n"
+      "Each line is one event. Repeating an import changes nothing; of a file that has grown, the new lines are added. \"-\" is\n"
+      "standard input: zcat access.log.2.gz | meterplexctl import --format combined --tenant acme -\n",
+      ctl_import },
     { "doctor", "[--httpd FILE] [--modules DIR] [--dir DIR]", "check the installation and say what to do",
       "  --httpd FILE   the server's program\n"
       "  --modules DIR  where its modules lie\n"

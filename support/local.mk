@@ -18,13 +18,18 @@ meterplexctl_SOURCES = \
 	support/ctl_doctor.h \
 	support/ctl_doctor_db.c \
 	support/ctl_doctor_httpd.c \
+	support/ctl_import.c \
+	support/ctl_import.h \
+	support/ctl_import_store.c \
 	support/ctl_key.c \
 	support/ctl_keyfile.c \
+	support/ctl_lines.c \
 	support/ctl_main.c \
 	support/ctl_migrate.c \
 	support/ctl_migrations.c \
 	support/ctl_options.c \
 	support/ctl_output.c \
+	support/ctl_progress.c \
 	support/ctl_status.c \
 	support/ctl_tenant.c
 meterplexctl_CPPFLAGS = $(AM_CPPFLAGS) -DCTL_HTTPD='"$(HTTPD)"' -DCTL_HTTPD_MODULEDIR='"$(HTTPD_MODULEDIR)"' \

@@ -10,6 +10,8 @@ API_TESTS += t/api/test_server
 t_api_test_server_LDADD = $(HARNESS_LDADD)
 API_TESTS += t/api/test_ctl
 t_api_test_ctl_LDADD = $(HARNESS_LDADD) $(PQ_LIBS)
+API_TESTS += t/api/test_ctl_import
+t_api_test_ctl_import_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)
