@@ -146,7 +146,7 @@ static int read_spec(ctl_t *ctl, const key_options_t *given, identity_key_spec_t
 
 int ctl_key_create(ctl_t *ctl, int argc, const char *const *argv)
 {
-    key_options_t o = { NULL };
+    key_options_t o = { .tenant = NULL };
     const ctl_option_t options[] = {
         { "tenant", CTL_TEXT, &o.tenant },
         { "name", CTL_TEXT, &o.name },
