@@ -100,6 +100,11 @@ static const char *const permissions[] = {
     "webhooks:read", "webhooks:write", "audit:read", "privacy:write", NULL
 };
 
+const char *mpx_permission_name(int index)
+{
+    return permissions[index];
+}
+
 int mpx_permission_known(const char *scope)
 {
     int i;

@@ -5,22 +5,33 @@
 #include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
+#include "http_protocol.h"
 #include "http_request.h"
 #include "mod_auth.h"
 
 /* --- Credentials ------------------------------------------------------------------------------------------------------------------ */
 
-static int count_field(void *count, const char *name, const char *value)
+static mpx_metric_t results[MPX_P_COUNT];
+
+void identity_auth_open(apr_pool_t *pconf)
 {
-    ++*(int *)count;
-    return 1;
+    static const mpx_problem_code_e told[] = { MPX_P_NONE, MPX_P_BAD_REQUEST, MPX_P_INVALID_API_KEY, MPX_P_EXPIRED_API_KEY,
+        MPX_P_REVOKED_API_KEY, MPX_P_INVALID_TOKEN, MPX_P_FORBIDDEN, MPX_P_TENANT_SUSPENDED, MPX_P_UNAVAILABLE };
+    apr_size_t i;
+
+    for (i = 0; i < MPX_P_COUNT; i++) {
+        results[i] = -1;
+    }
+    for (i = 0; i < sizeof told / sizeof *told; i++) {
+        results[told[i]] = mpx_metric_counter("meterplex_authentications_total", "Requests with a credential, by outcome.",
+            apr_psprintf(pconf, "result=\"%s\"", told[i] == MPX_P_NONE ? "ok" : mpx_problem_name(told[i])));
+    }
 }
 
-static int occurrences(request_rec *r, const char *name)
+/* httpd merges fields of one name with a comma, which no credential of ours contains. */
+static int given_twice(const char *text)
 {
-    int n = 0;
-    apr_table_do(count_field, &n, r->headers_in, name, NULL);
-    return n;
+    return text && strchr(text, ',') != NULL;
 }
 
 /* The text of a Bearer credential; NULL when there is none of ours (another scheme is another module's). */
@@ -38,51 +49,127 @@ static const char *bearer_text(request_rec *r)
     return apr_pstrmemdup(r->pool, field, (apr_size_t)(end - field));
 }
 
-apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal)
+/* Two credentials are as good as one when they name the same principal (a rotated key's old and new secret). */
+static apr_status_t resolve_both(mpx_call_t *call, const char *bearer, const char *key, const mpx_principal_t **principal)
 {
-    mpx_call_t *call = &request->call;
-    const char *bearer = bearer_text(r), *key = apr_table_get(r->headers_in, "X-API-Key");
-    const mpx_principal_t *other = NULL;
-    apr_status_t rv;
+    const mpx_principal_t *other;
+    mpx_uuid_t tenant;
+    apr_status_t rv = identity_principal_of_key(call, bearer, 1, &tenant, principal);
 
-    *principal = NULL;
-    if ((bearer && occurrences(r, "Authorization") > 1) || (key && occurrences(r, "X-API-Key") > 1)) {
-        return mpx_fail(call, MPX_P_BAD_REQUEST, "A credential is given more than once.");
+    if (rv == APR_SUCCESS) {
+        rv = identity_principal_of_key(call, key, 1, &tenant, &other);
     }
-    if (bearer == NULL && key == NULL) {
-        return APR_SUCCESS;
-    }
-    if (bearer && strncmp(bearer, "mpx_", 4) != 0) {
-        return mpx_fail(call, MPX_P_INVALID_TOKEN, "The Bearer credential is not one that this server issues.");
-    }
-    rv = identity_principal_of_key(call, bearer ? bearer : key, 1, principal);
-    if (rv == APR_SUCCESS && bearer && key && strcmp(bearer, key) != 0) {
-        rv = identity_principal_of_key(call, key, 1, &other);
-        if (rv != APR_SUCCESS || !mpx_uuid_equal(&other->id, &(*principal)->id)) {
-            memset(&call->problem, 0, sizeof call->problem);
-            return mpx_fail(call, MPX_P_BAD_REQUEST, "Two credentials are given that do not name the same principal.");
-        }
+    if ((rv != APR_SUCCESS && call->problem.code != MPX_P_UNAVAILABLE)
+        || (rv == APR_SUCCESS && !mpx_uuid_equal(&other->id, &(*principal)->id))) {
+        memset(&call->problem, 0, sizeof call->problem);
+        return mpx_fail(call, MPX_P_BAD_REQUEST, "Two credentials are given that do not name the same principal.");
     }
     return rv;
 }
 
-int identity_check_authn(request_rec *r)
+static apr_status_t authenticate(mpx_call_t *call, const char *bearer, const char *key, const mpx_principal_t **principal)
+{
+    mpx_uuid_t tenant;
+
+    if (given_twice(bearer) || given_twice(key)) {
+        return mpx_fail(call, MPX_P_BAD_REQUEST, "A credential is given more than once.");
+    }
+    if (bearer && strncmp(bearer, "mpx_", 4) != 0) {
+        return mpx_fail(call, MPX_P_INVALID_TOKEN, "The Bearer credential is not one that this server issues.");
+    }
+    return bearer && key && strcmp(bearer, key) != 0
+        ? resolve_both(call, bearer, key, principal)
+        : identity_principal_of_key(call, bearer ? bearer : key, 1, &tenant, principal);
+}
+
+apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal)
+{
+    const char *bearer = bearer_text(r), *key = apr_table_get(r->headers_in, "X-API-Key");
+    apr_status_t rv;
+
+    *principal = NULL;
+    if (bearer == NULL && key == NULL) {
+        return APR_SUCCESS;
+    }
+    rv = authenticate(&request->call, bearer, key, principal);
+    mpx_metric_add(results[rv == APR_SUCCESS ? MPX_P_NONE : request->call.problem.code], 1);
+    return rv;
+}
+
+/* --- AuthType Meterplex ------------------------------------------------------------------------------------------------------------ */
+
+static int is_ours(request_rec *r)
 {
     const char *type = ap_auth_type(r);
-    const mpx_principal_t *principal;
+    return type && ap_cstr_casecmp(type, "Meterplex") == 0;
+}
 
-    if (type == NULL || ap_cstr_casecmp(type, "Meterplex") != 0) {
+int identity_check_authn(request_rec *r)
+{
+    const mpx_principal_t *principal;
+    int status;
+
+    if (!is_ours(r)) {
         return DECLINED;
     }
     r->ap_auth_type = (char *)"Meterplex";
     if (mpx_request_principal(r, &principal) != APR_SUCCESS) {
-        return mpx_problem_status(mpx_request_get(r)->problem.code);
+        status = mpx_problem_status(mpx_request_get(r)->problem.code);
     }
-    if (principal == NULL) {
-        return mpx_problem_raise(r, MPX_P_UNAUTHENTICATED, "This needs a credential: Authorization: Bearer, or X-API-Key.");
+    else if (principal == NULL) {
+        status = mpx_problem_raise(r, MPX_P_UNAUTHENTICATED,
+                                   "This needs a credential: Authorization: Bearer, or X-API-Key.");
     }
-    r->user = (char *)mpx_principal_text(r->pool, principal);
+    else {
+        r->user = (char *)mpx_principal_text(r->pool, principal);
+        return OK;
+    }
+    if (status == HTTP_UNAUTHORIZED) {
+        ap_note_auth_failure(r);
+    }
+    return status;
+}
+
+/* The challenge (RFC 6750 section 3), also where an ErrorDocument takes the place of the problem document. */
+int identity_note_failure(request_rec *r, const char *type)
+{
+    int named = mpx_request_get(r)->problem.code != MPX_P_UNAUTHENTICATED;
+
+    if (ap_cstr_casecmp(type, "Meterplex") != 0) {
+        return DECLINED;
+    }
+    apr_table_setn(r->err_headers_out, "WWW-Authenticate",
+                   named ? "Bearer realm=\"meterplex\", error=\"invalid_token\"" : "Bearer realm=\"meterplex\"");
     return OK;
+}
+
+static int is_denial(const mpx_request_t *request)
+{
+    return request->principal
+        && (request->problem.code == MPX_P_INSUFFICIENT_SCOPE || request->problem.code == MPX_P_FORBIDDEN);
+}
+
+/* A caller who is known but not allowed: httpd answers 401 unless AuthzSendForbiddenOnFailure is On. That would send a
+ * client for a better credential that there is not, so the answer is made what it means. */
+void identity_forbid(request_rec *r)
+{
+    if (r->status == HTTP_UNAUTHORIZED && r->user && r->ap_auth_type && strcmp(r->ap_auth_type, "Meterplex") == 0) {
+        if (!is_denial(mpx_request_get(r))) {
+            mpx_problem_raise(r, MPX_P_FORBIDDEN, "This is not allowed.");
+        }
+        r->status = HTTP_FORBIDDEN;
+        apr_table_unset(r->err_headers_out, "WWW-Authenticate");
+    }
+}
+
+/* One of several Require lines said no and another yes: what the first noted is no problem. */
+int identity_fixups(request_rec *r)
+{
+    mpx_request_t *request = mpx_request_get(r);
+    if (is_denial(request)) {
+        memset(&request->problem, 0, sizeof request->problem);
+    }
+    return DECLINED;
 }
 
 /* --- Require ------------------------------------------------------------------------------------------------------------------------ */
@@ -111,21 +198,41 @@ static const char *parse_scopes(cmd_parms *cmd, const char *line, const void **p
     return parse_words(cmd, line, parsed, "meterplex-scope", mpx_check_scope);
 }
 
+/* httpd asks twice: before authentication, when a plain answer ends the matter, and after it. A refusal is certain before
+ * already, once the credential has been looked at, and is then a 403 by httpd's own rules; leave is given only after
+ * authentication, which sets r->user. @return NULL when there is nobody to judge (yet) */
+static const mpx_principal_t *judged(request_rec *r)
+{
+    const mpx_principal_t *principal = NULL;
+
+    if (!is_ours(r) || mpx_request_principal(r, &principal) != APR_SUCCESS) {
+        return NULL;
+    }
+    return principal;
+}
+
+static authz_status granted(const request_rec *r)
+{
+    return r->user ? AUTHZ_GRANTED : AUTHZ_DENIED_NO_USER;
+}
+
 static authz_status check_scope(request_rec *r, const char *line, const void *parsed)
 {
     const apr_array_header_t *words = parsed;
-    const mpx_principal_t *principal = mpx_request_get(r)->principal;
+    const mpx_principal_t *principal = judged(r);
     int i;
 
-    if (r->user == NULL || principal == NULL) {
+    if (principal == NULL) {
         return AUTHZ_DENIED_NO_USER;
     }
     for (i = 0; i < words->nelts; i++) {
         if (mpx_principal_has(principal, APR_ARRAY_IDX(words, i, const char *))) {
-            return AUTHZ_GRANTED;
+            return granted(r);
         }
     }
-    mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE, "This needs the scope %s.", apr_array_pstrcat(r->pool, words, 0));
+    mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE, words->nelts == 1 ? "This needs the scope %s."
+                                                                      : "This needs one of the scopes %s.",
+                      apr_array_pstrcat(r->pool, words, ' '));
     return AUTHZ_DENIED;
 }
 
@@ -137,10 +244,10 @@ static const char *parse_tenants(cmd_parms *cmd, const char *line, const void **
 static authz_status check_tenant(request_rec *r, const char *line, const void *parsed)
 {
     const apr_array_header_t *words = parsed;
-    const mpx_principal_t *principal = mpx_request_get(r)->principal;
+    const mpx_principal_t *principal = judged(r);
     int i;
 
-    if (r->user == NULL || principal == NULL) {
+    if (principal == NULL) {
         return AUTHZ_DENIED_NO_USER;
     }
     for (i = 0; i < words->nelts; i++) {
@@ -148,7 +255,7 @@ static authz_status check_tenant(request_rec *r, const char *line, const void *p
         mpx_uuid_t id;
         if (mpx_typeid_parse(word, "ten", &id) ? mpx_uuid_equal(&id, &principal->tenant)
                                                : principal->tenant_slug && strcmp(word, principal->tenant_slug) == 0) {
-            return AUTHZ_GRANTED;
+            return granted(r);
         }
     }
     mpx_problem_raise(r, MPX_P_FORBIDDEN, "This is not for your tenant.");

@@ -55,7 +55,7 @@ apr_status_t identity_tenant_delete(mpx_call_t *call, const char *if_match);
 typedef struct identity_key_spec {
     const char *name;
     mpx_apikey_env_e env;
-    apr_array_header_t *scopes;        /* const char *; sorted in place */
+    apr_array_header_t *scopes;        /* const char *, in any order */
     mpx_rate_t rate;                   /* count 0: none */
     apr_array_header_t *allowed_cidrs; /* const char *, or NULL */
     const char *metadata;              /* JSON object text, or NULL */
@@ -71,7 +71,7 @@ apr_status_t identity_key_list(mpx_call_t *call, const mpx_page_t *page, apr_arr
 /* @param changes  name, scopes, allowed_cidrs, metadata where not NULL; expires_at and rate where set names them */
 apr_status_t identity_key_update(mpx_call_t *call, const mpx_uuid_t *id, const char *if_match,
                                  const identity_key_spec_t *changes, unsigned set, identity_key_t *key);
-/* A new secret; the old one is good for grace more seconds. */
+/* A new secret; the old one is good for grace more seconds. The key's scopes must be the caller's to grant: 403. */
 apr_status_t identity_key_rotate(mpx_call_t *call, const mpx_uuid_t *id, apr_int64_t grace, identity_key_t *key);
 apr_status_t identity_key_revoke(mpx_call_t *call, const mpx_uuid_t *id, const char *if_match);
 

@@ -11,6 +11,35 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+const char *identity_check_scope(const char *text, apr_size_t len, const char **detail)
+{
+    const char *code;
+
+    if (len > IDENTITY_SCOPE_MAX) {
+        *detail = "a scope has at most 64 characters";
+        return "length";
+    }
+    code = mpx_check_scope(text, len, detail);
+    if (code == NULL && memchr(text, '*', len)) {
+        *detail = "a scope is taken literally: there are no wildcards";
+        return "pattern";
+    }
+    return code;
+}
+
+static int word_in(const char *words, const char *word)
+{
+    apr_size_t len = strlen(word), n;
+
+    for (; *words; words += n + (words[n] == ' ')) {
+        n = strcspn(words, " ");
+        if (n == len && memcmp(words, word, n) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void identity_scopes_normalize(apr_array_header_t *scopes)
 {
     const char **text = (const char **)scopes->elts;
@@ -26,12 +55,15 @@ void identity_scopes_normalize(apr_array_header_t *scopes)
 }
 
 int identity_scopes_grantable(apr_pool_t *pool, const mpx_principal_t *granter, int platform_tenant,
-                              const apr_array_header_t *scopes, apr_array_header_t *errors)
+                              const apr_array_header_t *scopes, const char *held, apr_array_header_t *errors)
 {
     int i, before = errors->nelts;
 
     for (i = 0; i < scopes->nelts; i++) {
         const char *scope = APR_ARRAY_IDX(scopes, i, const char *), *detail = NULL;
+        if (word_in(held, scope)) {
+            continue;
+        }
         if (strncmp(scope, "platform:", 9) == 0) {
             if (strcmp(scope, IDENTITY_PLATFORM_SCOPE) != 0 || !platform_tenant
                 || !(granter->platform_admin || granter->kind == MPX_PRINCIPAL_SYSTEM)) {

@@ -5,6 +5,7 @@
 
 #include "../include/meterplex_limit.h"
 #include "identity_domain.h"
+#include "identity_view.h"
 
 static APR_OPTIONAL_FN_TYPE(mpx_limit_key) *limit_key;
 
@@ -45,7 +46,7 @@ enum { FIELD_NAME, FIELD_SCOPES, FIELD_EXPIRES, FIELD_RATE, FIELD_CIDRS, FIELD_M
 
 #define SHARED_FIELDS(needed)                                                                                                   \
     { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },                       \
-    { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, mpx_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
+    { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
     { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },             \
     { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) },          \
     { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,                \
@@ -93,69 +94,20 @@ static void read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spe
 
 /* --- Answers -------------------------------------------------------------------------------------------------------------------------- */
 
-/* A space-separated list as an array of strings. */
-static void write_words(mpx_jsonw_t *w, const char *name, const char *words)
-{
-    mpx_jsonw_key(w, name);
-    mpx_jsonw_array(w);
-    while (*words) {
-        apr_size_t len = strcspn(words, " ");
-        mpx_jsonw_stringn(w, words, len);
-        words += len + (words[len] == ' ');
-    }
-    mpx_jsonw_end(w);
-}
-
-static void write_time(mpx_jsonw_t *w, const char *name, apr_time_t t)
-{
-    char text[MPX_TIME_TEXT];
-    mpx_jsonw_member_string(w, name, t ? mpx_time_format(t, text) : NULL);
-}
-
-static void write_rate(mpx_jsonw_t *w, const mpx_rate_t *rate)
-{
-    mpx_jsonw_key(w, "rate_limit");
-    if (rate->count == 0) {
-        mpx_jsonw_null(w);
-        return;
-    }
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_int(w, "rate", (apr_int64_t)rate->count);
-    mpx_jsonw_member_string(w, "per", rate->period == 1 ? "second" : rate->period == 60 ? "minute"
-                            : rate->period == 3600 ? "hour" : "day");
-    mpx_jsonw_member_int(w, "burst", (apr_int64_t)rate->burst);
-    mpx_jsonw_end(w);
-}
-
-static void write_key(mpx_jsonw_t *w, apr_pool_t *pool, const identity_key_t *k)
-{
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "id", mpx_typeid_format(pool, "key", &k->id));
-    mpx_jsonw_member_string(w, "tenant_id", mpx_typeid_format(pool, "ten", &k->tenant));
-    mpx_jsonw_member_string(w, "name", k->name);
-    mpx_jsonw_member_string(w, "env", k->env);
-    write_words(w, "scopes", k->scopes);
-    mpx_jsonw_member_string(w, "hint", k->hint);
-    write_rate(w, &k->rate);
-    write_words(w, "allowed_cidrs", k->allowed_cidrs);
-    mpx_jsonw_member_raw(w, "metadata", k->metadata, strlen(k->metadata));
-    mpx_jsonw_member_string(w, "created_by", k->created_by);
-    write_time(w, "expires_at", k->expires_at);
-    write_time(w, "last_used_at", k->last_used_at);
-    write_time(w, "created_at", k->created_at);
-    write_time(w, "updated_at", k->updated_at);
-    if (k->secret) {
-        mpx_jsonw_member_string(w, "secret", k->secret);
-    }
-    mpx_jsonw_end(w);
-}
-
 static apr_status_t reply_key(mpx_http_t *http, int status, const identity_key_t *k)
 {
     mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
-    write_key(w, http->call->pool, k);
+    identity_key_write(w, http->call->pool, k);
     mpx_reply_etag(http, &k->id, k->version);
     return mpx_reply_json(http, status, w);
+}
+
+/* This node forgets the key before the answer is out; under an Idempotency-Key, whose transaction is still open, the
+ * notification does it. */
+static apr_status_t reply_changed(mpx_http_t *http, const identity_key_t *k)
+{
+    identity_forget_key(&k->id);
+    return reply_key(http, HTTP_OK, k);
 }
 
 /* --- Keys --------------------------------------------------------------------------------------------------------------------------------- */
@@ -202,7 +154,7 @@ static apr_status_t get_keys(mpx_http_t *http)
     }
     w = mpx_reply_list_begin(http);
     for (i = 0; i < keys->nelts && i < page.limit; i++) {
-        write_key(w, http->call->pool, &APR_ARRAY_IDX(keys, i, identity_key_t));
+        identity_key_write(w, http->call->pool, &APR_ARRAY_IDX(keys, i, identity_key_t));
     }
     if (keys->nelts > page.limit) {
         next = mpx_uuid_format(&APR_ARRAY_IDX(keys, page.limit - 1, identity_key_t).id, last);
@@ -244,7 +196,7 @@ static apr_status_t patch_key(mpx_http_t *http)
         spec.allowed_cidrs = apr_array_make(http->call->pool, 0, sizeof(const char *)); /* null: from anywhere */
     }
     rv = identity_key_update(http->call, &id, mpx_http_if_match(http), &spec, set, &key);
-    return rv == APR_SUCCESS ? reply_key(http, HTTP_OK, &key) : rv;
+    return rv == APR_SUCCESS ? reply_changed(http, &key) : rv;
 }
 
 static apr_status_t rotate_key(mpx_http_t *http)
@@ -269,7 +221,7 @@ static apr_status_t rotate_key(mpx_http_t *http)
     if (rv == APR_SUCCESS) {
         rv = identity_key_rotate(http->call, &id, body.grace, &key);
     }
-    return rv == APR_SUCCESS ? reply_key(http, HTTP_OK, &key) : rv;
+    return rv == APR_SUCCESS ? reply_changed(http, &key) : rv;
 }
 
 static apr_status_t delete_key(mpx_http_t *http)
@@ -280,7 +232,11 @@ static apr_status_t delete_key(mpx_http_t *http)
     if (rv == APR_SUCCESS) {
         rv = identity_key_revoke(http->call, &id, mpx_http_if_match(http));
     }
-    return rv == APR_SUCCESS ? mpx_reply_empty(http, HTTP_NO_CONTENT) : rv;
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    identity_forget_key(&id);
+    return mpx_reply_empty(http, HTTP_NO_CONTENT);
 }
 
 /* --- Verify ---------------------------------------------------------------------------------------------------------------------------------- */
@@ -294,7 +250,7 @@ typedef struct verify_body {
 
 static const mpx_field_t verify_fields[] = {
     { "key", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 256, NULL, NULL, NULL, offsetof(verify_body_t, key) },
-    { "scopes", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_SCOPES_MAX, mpx_check_scope, NULL, NULL,
+    { "scopes", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,
       offsetof(verify_body_t, scopes) },
     { "cost", MPX_FIELD_INT, MPX_FIELD_NULLABLE, 0, 1000000000, NULL, NULL, NULL, offsetof(verify_body_t, cost) },
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
@@ -306,7 +262,9 @@ static void write_principal(mpx_jsonw_t *w, apr_pool_t *pool, const mpx_principa
     mpx_jsonw_member_string(w, "type", "api_key");
     mpx_jsonw_member_string(w, "id", mpx_principal_text(pool, p));
     mpx_jsonw_member_string(w, "tenant_id", mpx_typeid_format(pool, "ten", &p->tenant));
-    write_words(w, "scopes", p->scopes);
+    mpx_jsonw_member_string(w, "env", p->env == MPX_APIKEY_TEST ? "test" : "live");
+    identity_words_write(w, "scopes", p->scopes);
+    mpx_jsonw_member_bool(w, "platform_admin", p->platform_admin);
     mpx_jsonw_end(w);
 }
 
@@ -323,30 +281,31 @@ static void write_limit(mpx_jsonw_t *w, const mpx_rate_t *rate, const mpx_gcra_t
     mpx_jsonw_end(w);
 }
 
-/* Is the key good, of this tenant, and does it hold the scopes? The problem's code, MPX_P_NONE for yes. */
+/* Is the key good, of a tenant that the caller may see, and does it hold the scopes? The problem's code, MPX_P_NONE for yes. */
 static mpx_problem_code_e verdict_of(mpx_http_t *http, const verify_body_t *body, const mpx_principal_t **principal)
 {
     mpx_call_t *call = http->call;
-    mpx_problem_code_e code;
+    mpx_problem_code_e code = MPX_P_NONE;
+    mpx_uuid_t tenant;
     int i;
 
-    if (identity_principal_of_key(call, body->key, 0, principal) != APR_SUCCESS) {
+    if (identity_principal_of_key(call, body->key, 0, &tenant, principal) != APR_SUCCESS) {
         code = call->problem.code;
-        if (code != MPX_P_UNAVAILABLE && code != MPX_P_INTERNAL) {
-            memset(&call->problem, 0, sizeof call->problem);
+        if (code == MPX_P_UNAVAILABLE || code == MPX_P_INTERNAL) {
+            return code;
         }
-        return code;
+        memset(&call->problem, 0, sizeof call->problem);
     }
-    if (!mpx_uuid_equal(&(*principal)->tenant, &call->tenant) && !call->principal->platform_admin) {
+    if (!mpx_uuid_equal(&tenant, &call->tenant) && !call->principal->platform_admin) {
         *principal = NULL;
-        return MPX_P_INVALID_API_KEY; /* of another tenant: not disclosed */
+        return MPX_P_INVALID_API_KEY; /* of another tenant: neither that it is there nor its state is disclosed */
     }
-    for (i = 0; body->scopes && i < body->scopes->nelts; i++) {
+    for (i = 0; code == MPX_P_NONE && body->scopes && i < body->scopes->nelts; i++) {
         if (!mpx_principal_has(*principal, APR_ARRAY_IDX(body->scopes, i, const char *))) {
             return MPX_P_INSUFFICIENT_SCOPE;
         }
     }
-    return MPX_P_NONE;
+    return code;
 }
 
 static apr_status_t post_verify(mpx_http_t *http)
@@ -387,6 +346,22 @@ static apr_status_t post_verify(mpx_http_t *http)
 
 /* --- Me -------------------------------------------------------------------------------------------------------------------------------------- */
 
+/* What of the API's table the principal holds: for a platform administrator, all of it. */
+static void write_permissions(mpx_jsonw_t *w, const mpx_principal_t *p)
+{
+    const char *name;
+    int i;
+
+    mpx_jsonw_key(w, "permissions");
+    mpx_jsonw_array(w);
+    for (i = 0; (name = mpx_permission_name(i)) != NULL; i++) {
+        if (mpx_principal_has(p, name)) {
+            mpx_jsonw_string(w, name);
+        }
+    }
+    mpx_jsonw_end(w);
+}
+
 static apr_status_t get_me(mpx_http_t *http)
 {
     mpx_call_t *call = http->call;
@@ -409,15 +384,10 @@ static apr_status_t get_me(mpx_http_t *http)
     mpx_jsonw_key(w, "principal");
     write_principal(w, call->pool, p);
     mpx_jsonw_key(w, "api_key");
-    write_key(w, call->pool, &key);
+    identity_key_write(w, call->pool, &key);
     mpx_jsonw_key(w, "tenant");
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "id", mpx_typeid_format(call->pool, "ten", &tenant.id));
-    mpx_jsonw_member_string(w, "name", tenant.name);
-    mpx_jsonw_member_string(w, "slug", tenant.slug);
-    mpx_jsonw_member_string(w, "status", tenant.status);
-    mpx_jsonw_end(w);
-    write_words(w, "permissions", p->scopes);
+    identity_tenant_write(w, call->pool, &tenant);
+    write_permissions(w, p);
     mpx_jsonw_end(w);
     return mpx_reply_json(http, HTTP_OK, w);
 }

@@ -4,6 +4,7 @@
 #include "apr_strings.h"
 
 #include "identity_domain.h"
+#include "identity_view.h"
 
 typedef struct tenant_body {
     apr_uint64_t present;
@@ -29,24 +30,10 @@ static const mpx_field_t patch_fields[] = {
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
 };
 
-static void write_tenant(mpx_jsonw_t *w, apr_pool_t *pool, const identity_tenant_t *t)
-{
-    char time[MPX_TIME_TEXT];
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "id", mpx_typeid_format(pool, "ten", &t->id));
-    mpx_jsonw_member_string(w, "name", t->name);
-    mpx_jsonw_member_string(w, "slug", t->slug);
-    mpx_jsonw_member_string(w, "status", t->status);
-    mpx_jsonw_member_raw(w, "metadata", t->metadata, strlen(t->metadata));
-    mpx_jsonw_member_string(w, "created_at", mpx_time_format(t->created_at, time));
-    mpx_jsonw_member_string(w, "updated_at", mpx_time_format(t->updated_at, time));
-    mpx_jsonw_end(w);
-}
-
 static apr_status_t reply_tenant(mpx_http_t *http, int status, const identity_tenant_t *t)
 {
     mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
-    write_tenant(w, http->call->pool, t);
+    identity_tenant_write(w, http->call->pool, t);
     mpx_reply_etag(http, &t->id, t->version);
     return mpx_reply_json(http, status, w);
 }
@@ -63,6 +50,7 @@ static apr_status_t post_tenant(mpx_http_t *http)
     apr_status_t rv = mpx_http_fields(http, create_fields, &body);
 
     if (rv == APR_SUCCESS) {
+        http->call->acting_as_platform = 1; /* in a tenant that is not its own: audited as such */
         rv = identity_tenant_create(http->call, body.name, body.slug, json_text(http, body.metadata), &tenant);
     }
     if (rv != APR_SUCCESS) {
@@ -94,7 +82,7 @@ static apr_status_t get_tenants(mpx_http_t *http)
     }
     w = mpx_reply_list_begin(http);
     for (i = 0; i < tenants->nelts && i < page.limit; i++) {
-        write_tenant(w, http->call->pool, &APR_ARRAY_IDX(tenants, i, identity_tenant_t));
+        identity_tenant_write(w, http->call->pool, &APR_ARRAY_IDX(tenants, i, identity_tenant_t));
     }
     if (tenants->nelts > page.limit) {
         next = mpx_uuid_format(&APR_ARRAY_IDX(tenants, page.limit - 1, identity_tenant_t).id, key);
@@ -123,13 +111,21 @@ static apr_status_t patch_tenant(mpx_http_t *http)
         rv = identity_tenant_update(http->call, mpx_http_if_match(http), body.name, body.slug, json_text(http, body.metadata),
                                     body.status, &tenant);
     }
-    return rv == APR_SUCCESS ? reply_tenant(http, HTTP_OK, &tenant) : rv;
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    identity_forget_tenant(&tenant.id);
+    return reply_tenant(http, HTTP_OK, &tenant);
 }
 
 static apr_status_t delete_tenant(mpx_http_t *http)
 {
     apr_status_t rv = identity_tenant_delete(http->call, mpx_http_if_match(http));
-    return rv == APR_SUCCESS ? mpx_reply_empty(http, HTTP_NO_CONTENT) : rv;
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    identity_forget_tenant(&http->call->tenant);
+    return mpx_reply_empty(http, HTTP_NO_CONTENT);
 }
 
 apr_status_t identity_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant)

@@ -1,5 +1,6 @@
 /* identity_key_commands.c: use cases of API keys, and bootstrap (identity_commands.h). */
 #include "identity_store.h"
+#include "identity_view.h"
 
 #include "identity_domain.h"
 
@@ -42,15 +43,11 @@ static const char *key_text(mpx_call_t *call, const mpx_uuid_t *id)
     return mpx_typeid_format(call->pool, "key", id);
 }
 
+/* What events and audit rows tell: the resource as the API shows it; never a secret. */
 static const char *payload(mpx_call_t *call, const identity_key_t *k)
 {
     mpx_jsonw_t *w = mpx_jsonw_make(call->pool);
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "id", key_text(call, &k->id));
-    mpx_jsonw_member_string(w, "name", k->name);
-    mpx_jsonw_member_string(w, "env", k->env);
-    mpx_jsonw_member_string(w, "scopes", k->scopes);
-    mpx_jsonw_end(w);
+    identity_key_write(w, call->pool, k);
     return mpx_jsonw_text(w, NULL);
 }
 
@@ -62,8 +59,9 @@ static apr_status_t record(mpx_tx_t *tx, const char *event, const char *action, 
     return rv == APR_SUCCESS ? mpx_audit_append(tx, action, id, text) : rv;
 }
 
-/* What the rules say of a new or changed key; the tenant tells whether it is the platform's. */
-static apr_status_t check_spec(mpx_tx_t *tx, const identity_key_spec_t *spec)
+/* What the rules say of a new or changed key; the tenant tells whether it is the platform's.
+ * @param held  scopes that it has already */
+static apr_status_t check_spec(mpx_tx_t *tx, const identity_key_spec_t *spec, const char *held)
 {
     mpx_call_t *call = mpx_tx_call(tx);
     apr_array_header_t *errors = apr_array_make(call->pool, 2, sizeof(mpx_field_error_t));
@@ -74,7 +72,7 @@ static apr_status_t check_spec(mpx_tx_t *tx, const identity_key_spec_t *spec)
         return rv;
     }
     if (spec->scopes) {
-        identity_scopes_grantable(call->pool, call->principal, tenant.platform, spec->scopes, errors);
+        identity_scopes_grantable(call->pool, call->principal, tenant.platform, spec->scopes, held, errors);
     }
     if (spec->expires_at && spec->expires_at <= call->now) {
         mpx_field_error_add(errors, "/expires_at", "range", "The time has passed already.");
@@ -85,7 +83,7 @@ static apr_status_t check_spec(mpx_tx_t *tx, const identity_key_spec_t *spec)
 static apr_status_t create_in(mpx_tx_t *tx, void *baton)
 {
     key_use_t *use = baton;
-    apr_status_t rv = check_spec(tx, use->spec);
+    apr_status_t rv = check_spec(tx, use->spec, "");
 
     if (rv == APR_SUCCESS) {
         rv = identity_store_key_insert(tx, &use->id, use->spec, use->hint);
@@ -108,7 +106,6 @@ apr_status_t identity_key_create(mpx_call_t *call, const identity_key_spec_t *sp
         return mpx_fail(call, MPX_P_INTERNAL, "There is no root key to make API keys with.");
     }
     make_secret(call, spec->env, &use);
-    identity_scopes_normalize(spec->scopes);
     rv = mpx_tx_run(call, MPX_TX_WRITE, create_in, &use);
     key->secret = rv == APR_SUCCESS ? use.secret : NULL;
     return rv;
@@ -153,7 +150,7 @@ static apr_status_t update_in(mpx_tx_t *tx, void *baton)
     apr_status_t rv = lock(tx, use);
 
     if (rv == APR_SUCCESS) {
-        rv = check_spec(tx, use->spec);
+        rv = check_spec(tx, use->spec, use->out->scopes);
     }
     if (rv == APR_SUCCESS) {
         rv = identity_store_key_update(tx, &use->id, use->spec, use->set);
@@ -171,10 +168,28 @@ apr_status_t identity_key_update(mpx_call_t *call, const mpx_uuid_t *id, const c
                                  const identity_key_spec_t *changes, unsigned set, identity_key_t *key)
 {
     key_use_t use = { .id = *id, .if_match = if_match, .spec = changes, .set = set, .out = key };
-    if (changes->scopes) {
-        identity_scopes_normalize(changes->scopes);
-    }
     return mpx_tx_run(call, MPX_TX_WRITE, update_in, &use);
+}
+
+/* Who is given a key's secret is given its scopes: they must be the caller's to grant. */
+static apr_status_t may_hold(mpx_tx_t *tx, const identity_key_t *key)
+{
+    mpx_call_t *call = mpx_tx_call(tx);
+    apr_array_header_t *scopes = apr_array_make(call->pool, 8, sizeof(const char *));
+    apr_array_header_t *errors = apr_array_make(call->pool, 2, sizeof(mpx_field_error_t));
+    char *state = NULL, *word, *words = apr_pstrdup(call->pool, key->scopes);
+    identity_tenant_t tenant;
+    apr_status_t rv = identity_store_tenant_get(tx, &call->tenant, 0, &tenant);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    for (word = apr_strtok(words, " ", &state); word; word = apr_strtok(NULL, " ", &state)) {
+        APR_ARRAY_PUSH(scopes, const char *) = word;
+    }
+    return identity_scopes_grantable(call->pool, call->principal, tenant.platform, scopes, "", errors)
+        ? mpx_fail(call, MPX_P_FORBIDDEN, "The key holds permissions that you do not hold: its secret is not yours to have.")
+        : APR_SUCCESS;
 }
 
 static apr_status_t rotate_in(mpx_tx_t *tx, void *baton)
@@ -182,6 +197,9 @@ static apr_status_t rotate_in(mpx_tx_t *tx, void *baton)
     key_use_t *use = baton;
     apr_status_t rv = lock(tx, use);
 
+    if (rv == APR_SUCCESS) {
+        rv = may_hold(tx, use->out);
+    }
     if (rv == APR_SUCCESS) {
         rv = identity_store_key_rotate(tx, &use->id, use->hint, use->grace);
     }

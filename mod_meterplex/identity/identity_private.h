@@ -6,6 +6,7 @@
 
 #include "http_log.h"
 
+#include "../lib/mpx_cache.h"
 #include "identity_commands.h"
 
 APLOG_USE_MODULE(meterplex_identity);
@@ -16,17 +17,42 @@ void identity_config_reset(void);
 apr_interval_time_t identity_principal_ttl(void);
 
 /* --- Principals in shared memory (identity_principals.c) ------------------------------------------------------------------------ */
-void identity_principals_want(void);                          /* pre_config */
-int identity_principals_open(apr_pool_t *pconf, server_rec *s); /* post_config: tables, subkeys, metrics, jobs */
+
+/* What is remembered of a key: this, then scopes, slug and cidrs, each NUL-terminated. */
+typedef struct identity_record {
+    mpx_uuid_t key, tenant;
+    apr_time_t asked_at;                    /* when the database was asked */
+    apr_time_t key_expires, secret_expires; /* 0: never */
+    apr_uint64_t rate_count, rate_burst;
+    apr_uint32_t rate_period;
+    unsigned char env, revoked, suspended, platform;
+} identity_record_t;
+
+void identity_principals_want(void);                            /* pre_config */
+int identity_principals_open(apr_pool_t *pconf, server_rec *s); /* post_config: cache, subkeys, metrics, jobs */
+mpx_cache_t *identity_cache(void);
+int identity_changes_heard(apr_time_t now);                     /* do revocations arrive? */
+/* Drop what is remembered, of this node; other nodes learn by notification. */
+void identity_forget_key(const mpx_uuid_t *key);
+void identity_forget_tenant(const mpx_uuid_t *tenant);
 
 /* The principal of a key's text, from memory or else from the database.
- * @param request  its call is used for the look-up; on MPX_FAILED the problem is there
- * @param judge_client  whether allowed_cidrs apply (not for /v1/keys/verify) */
-apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, int judge_client, const mpx_principal_t **out);
+ * @param call  used for the look-up; on MPX_FAILED the problem is there
+ * @param judge_client  whether allowed_cidrs apply (not for /v1/keys/verify)
+ * @param tenant  whose key it is, set whenever the key is known, good or not; else nil */
+apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, int judge_client, mpx_uuid_t *tenant,
+                                       const mpx_principal_t **out);
+
+/* --- What keeps them true (identity_changes.c) ------------------------------------------------------------------------------------- */
+void identity_changes_open(void);                               /* post_config: jobs, health */
 
 /* --- Credentials (identity_auth.c) ------------------------------------------------------------------------------------------------- */
 apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal);
+void identity_auth_open(apr_pool_t *pconf);                   /* post_config: metrics */
 int identity_check_authn(request_rec *r);
+int identity_note_failure(request_rec *r, const char *type);
+void identity_forbid(request_rec *r);                         /* insert_error_filter */
+int identity_fixups(request_rec *r);
 void identity_require_register(apr_pool_t *pool);             /* Require meterplex-scope, meterplex-tenant */
 
 /* --- Routes -------------------------------------------------------------------------------------------------------------------------- */

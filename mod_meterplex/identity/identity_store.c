@@ -1,6 +1,7 @@
 /* identity_store.c: see identity_store.h. */
 #include "identity_store.h"
 
+#include "identity_domain.h"
 #include "identity_sql.h"
 
 #include <string.h>
@@ -149,6 +150,14 @@ static mpx_param_t texts(mpx_call_t *call, const apr_array_header_t *array)
     return mpx_param_text_array(call->pool, array ? (const char *const *)array->elts : NULL, array ? array->nelts : 0);
 }
 
+/* Scopes are kept sorted, each once. */
+static mpx_param_t scopes_param(mpx_call_t *call, const apr_array_header_t *scopes)
+{
+    apr_array_header_t *normal = apr_array_copy(call->pool, scopes);
+    identity_scopes_normalize(normal);
+    return texts(call, normal);
+}
+
 static void rate_params(mpx_call_t *call, const mpx_rate_t *rate, mpx_param_t params[3])
 {
     params[0] = params[1] = params[2] = mpx_param_text(NULL);
@@ -167,7 +176,7 @@ apr_status_t identity_store_key_insert(mpx_tx_t *tx, const mpx_uuid_t *id, const
     params[0] = mpx_param_uuid(id);
     params[1] = mpx_param_text(spec->name);
     params[2] = mpx_param_text(spec->env == MPX_APIKEY_LIVE ? "live" : "test");
-    params[3] = texts(call, spec->scopes);
+    params[3] = scopes_param(call, spec->scopes);
     params[4] = mpx_param_text(hint);
     rate_params(call, &spec->rate, params + 5);
     params[8] = texts(call, spec->allowed_cidrs);
@@ -229,7 +238,7 @@ apr_status_t identity_store_key_update(mpx_tx_t *tx, const mpx_uuid_t *id, const
 
     params[0] = mpx_param_uuid(id);
     params[1] = mpx_param_text(changes->name);
-    params[2] = changes->scopes ? texts(call, changes->scopes) : mpx_param_text(NULL);
+    params[2] = changes->scopes ? scopes_param(call, changes->scopes) : mpx_param_text(NULL);
     params[3] = mpx_param_bool((set & IDENTITY_SET_EXPIRES) != 0);
     params[4] = changes->expires_at ? mpx_param_time(call->pool, changes->expires_at) : mpx_param_text(NULL);
     params[5] = mpx_param_bool((set & IDENTITY_SET_RATE) != 0);
@@ -265,4 +274,21 @@ apr_status_t identity_store_notify(mpx_tx_t *tx, char kind, const mpx_uuid_t *id
     char text[MPX_UUID_TEXT];
     mpx_param_t param = mpx_param_text(apr_psprintf(mpx_tx_call(tx)->pool, "%c:%s", kind, mpx_uuid_format(id, text)));
     return mpx_tx_query(tx, SQL_notify, &param, 1, NULL);
+}
+
+apr_status_t identity_store_keys_used(mpx_tx_t *tx, const mpx_uuid_t *ids, const apr_time_t *times, int n)
+{
+    apr_pool_t *pool = mpx_tx_call(tx)->pool;
+    mpx_param_array_t *keys = mpx_param_array_make(pool, MPX_ARRAY_UUID, (apr_size_t)n * 20);
+    mpx_param_array_t *uses = mpx_param_array_make(pool, MPX_ARRAY_TIMESTAMPTZ, (apr_size_t)n * 12);
+    mpx_param_t params[2];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        mpx_param_array_uuid(keys, &ids[i]);
+        mpx_param_array_time(uses, times[i]);
+    }
+    params[0] = mpx_param_array(keys);
+    params[1] = mpx_param_array(uses);
+    return mpx_tx_query(tx, SQL_keys_used, params, 2, NULL);
 }

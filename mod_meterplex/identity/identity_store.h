@@ -24,6 +24,8 @@ apr_status_t identity_store_key_update(mpx_tx_t *tx, const mpx_uuid_t *id, const
                                        unsigned set) MPX_MUST_CHECK;
 apr_status_t identity_store_key_rotate(mpx_tx_t *tx, const mpx_uuid_t *id, const char *hint, apr_int64_t grace) MPX_MUST_CHECK;
 apr_status_t identity_store_key_revoke(mpx_tx_t *tx, const mpx_uuid_t *id) MPX_MUST_CHECK;
+/* Last uses: times for as many ids. */
+apr_status_t identity_store_keys_used(mpx_tx_t *tx, const mpx_uuid_t *ids, const apr_time_t *times, int n) MPX_MUST_CHECK;
 /* Tell every node: "k:<uuid>" for a key, "t:<uuid>" for a tenant. Delivered when the transaction commits. */
 apr_status_t identity_store_notify(mpx_tx_t *tx, char kind, const mpx_uuid_t *id) MPX_MUST_CHECK;
 

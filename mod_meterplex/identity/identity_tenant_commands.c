@@ -1,5 +1,6 @@
 /* identity_tenant_commands.c: use cases of tenants (identity_commands.h). */
 #include "identity_store.h"
+#include "identity_view.h"
 
 #include <string.h>
 
@@ -18,16 +19,11 @@ static const char *tenant_text(mpx_call_t *call, const mpx_uuid_t *id)
     return mpx_typeid_format(call->pool, "ten", id);
 }
 
-/* The payload of a tenant's events: what changed, by id; never its metadata. */
+/* What events and audit rows tell: the resource as the API shows it; never a secret. */
 static const char *payload(mpx_call_t *call, const identity_tenant_t *t)
 {
     mpx_jsonw_t *w = mpx_jsonw_make(call->pool);
-    mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "id", tenant_text(call, &t->id));
-    mpx_jsonw_member_string(w, "name", t->name);
-    mpx_jsonw_member_string(w, "slug", t->slug);
-    mpx_jsonw_member_string(w, "status", t->status);
-    mpx_jsonw_end(w);
+    identity_tenant_write(w, call->pool, t);
     return mpx_jsonw_text(w, NULL);
 }
 

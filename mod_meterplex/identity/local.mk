@@ -8,6 +8,7 @@ EXTRA_DIST += mod_meterplex/identity/identity.sql
 noinst_LTLIBRARIES += libmpx_identity.la
 libmpx_identity_la_SOURCES = \
 	mod_meterplex/identity/identity_auth.c \
+	mod_meterplex/identity/identity_changes.c \
 	mod_meterplex/identity/identity_commands.h \
 	mod_meterplex/identity/identity_config.c \
 	mod_meterplex/identity/identity_domain.c \
@@ -19,7 +20,9 @@ libmpx_identity_la_SOURCES = \
 	mod_meterplex/identity/identity_private.h \
 	mod_meterplex/identity/identity_store.c \
 	mod_meterplex/identity/identity_store.h \
-	mod_meterplex/identity/identity_tenant_commands.c
+	mod_meterplex/identity/identity_tenant_commands.c \
+	mod_meterplex/identity/identity_view.c \
+	mod_meterplex/identity/identity_view.h
 
 if ROOM_IDENTITY
 module_LTLIBRARIES += mod_meterplex_identity.la

@@ -2,6 +2,7 @@
 #include "identity_private.h"
 
 #include "http_core.h"
+#include "http_protocol.h"
 #include "http_request.h"
 
 static int identity_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
@@ -18,7 +19,11 @@ static int identity_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t
 
 static int identity_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    return ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG ? OK : identity_principals_open(pconf, s);
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+    identity_auth_open(pconf);
+    return identity_principals_open(pconf, s);
 }
 
 static void identity_register_hooks(apr_pool_t *pool)
@@ -32,6 +37,9 @@ static void identity_register_hooks(apr_pool_t *pool)
     ap_hook_check_config(identity_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(identity_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_authn(identity_check_authn, NULL, NULL, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_note_auth_failure(identity_note_failure, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(identity_forbid, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_fixups(identity_fixups, NULL, NULL, APR_HOOK_REALLY_FIRST);
     identity_require_register(pool);
 }
 

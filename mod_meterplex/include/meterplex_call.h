@@ -77,6 +77,8 @@ typedef struct mpx_principal {
 MPX_DECLARE(int) mpx_principal_has(const mpx_principal_t *principal, const char *scope);
 /* Is it one of the permissions of the API (not a free scope of a gated location)? */
 MPX_DECLARE(int) mpx_permission_known(const char *scope);
+/* They all, from index 0; NULL after the last. */
+MPX_DECLARE(const char *) mpx_permission_name(int index);
 /* "key_01h..." ; "system" for MPX_PRINCIPAL_SYSTEM */
 MPX_DECLARE(const char *) mpx_principal_text(apr_pool_t *pool, const mpx_principal_t *principal);
 

@@ -1,254 +1,592 @@
-/* mpx_cache.c: see mpx_cache.h. */
+/* mpx_cache.c: see mpx_cache.h.
+ *
+ * Every word that another process may be writing is read and written by atomic instructions: acquire loads and release
+ * stores keep the copy between the two looks at the state word, and cost nothing on the usual machines.
+ */
 #include "mpx_cache.h"
 
 #include <string.h>
 
 #include <sodium.h>
 
+#define TABLES 4
+#define TABLE_ABSENT 3
 #define WAYS 8
-#define STUCK apr_time_from_sec(1)
+#define CLAIMS 8192
+#define STALE_MS 1000
+#define TOUCH apr_time_from_sec(1) /* a hot value's time of use is written once in this time */
+#define MAGIC APR_UINT64_C(0x4d50584341434831)
+
+/* Low half of a state word; anything from 16 up: being written since that millisecond. */
+enum { STATE_EMPTY = 0, STATE_PROVISIONAL = 1, STATE_VISIBLE = 2, STATE_WRITING = 16 };
+
+typedef apr_uint64_t word_t;
+
+/* What is searched and scanned: a cache line for each property of eight slots. */
+typedef struct head {
+    word_t tag[WAYS]; /* first 8 bytes of the digest; a hint */
+    word_t label[MPX_CACHE_LABELS][WAYS];
+    word_t used[WAYS], settled[WAYS], until[WAYS];
+} head_t;
 
 typedef struct slot {
-    apr_uint64_t sequence; /* 0: never written; odd: being written */
-    apr_int64_t since;     /* when the writing began */
-    apr_int64_t used;      /* not under the checksum: readers set it */
-    apr_int64_t noted;     /* the use that mpx_cache_used() has told of */
-    apr_uint64_t checksum; /* over the rest */
-    apr_int64_t stored;
-    mpx_uuid_t owner, group;
-    unsigned char digest[MPX_CACHE_DIGEST];
-    apr_uint64_t len;
-    unsigned char pad[8];
-    unsigned char record[];
+    word_t state;
+    word_t sum; /* over labels, digest, meta and value */
+    word_t digest[4];
+    word_t meta; /* generation << 16 | length */
+    word_t value[];
 } slot_t;
 
-_Static_assert(sizeof(slot_t) == MPX_CACHE_OVERHEAD, "a slot's head is two cache lines");
+typedef struct table {
+    word_t heads, slots; /* offsets */
+    word_t buckets, slot_size;
+} table_t;
+
+_Static_assert(7296 - sizeof(slot_t) == MPX_CACHE_VALUE_MAX, "the greatest value fills the greatest slot");
 
 struct mpx_cache {
-    unsigned char secret[MPX_CACHE_SECRET];
-    apr_uint64_t sets, slot_size;
-    unsigned char pad[32];
-    unsigned char slots[];
+    word_t magic, size;
+    table_t table[TABLES];
+    word_t epoch __attribute__((aligned(64)));
+    word_t generation;
+    word_t heard __attribute__((aligned(64)));
+    word_t evicted;
+    word_t claims[CLAIMS] __attribute__((aligned(64)));
 };
 
-mpx_cache_t *mpx_cache_format(void *memory, apr_size_t size, apr_size_t record_max,
-                              const unsigned char secret[MPX_CACHE_SECRET])
+static const struct { unsigned slot_size, percent; } classes[TABLES] = { { 256, 62 }, { 1024, 20 }, { 7296, 13 }, { 64, 5 } };
+
+static word_t get(const word_t *at)
+{
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+
+static void put(word_t *at, word_t value)
+{
+    __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+static int swap(word_t *at, word_t expected, word_t value)
+{
+    return __atomic_compare_exchange_n(at, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE);
+}
+
+/* --- Layout ------------------------------------------------------------------------------------------------------------- */
+
+mpx_cache_t *mpx_cache_format(void *memory, apr_size_t size)
 {
     mpx_cache_t *cache = memory;
-    apr_size_t slot_size = (sizeof(slot_t) + record_max + 63) / 64 * 64;
+    word_t at = sizeof *cache;
+    int i;
 
-    if (size < sizeof *cache + slot_size * WAYS) {
+    if (size <= sizeof *cache) {
         return NULL;
     }
-    memcpy(cache->secret, secret, MPX_CACHE_SECRET);
-    cache->slot_size = slot_size;
-    cache->sets = (size - sizeof *cache) / (slot_size * WAYS);
+    for (i = 0; i < TABLES; i++) {
+        table_t *t = &cache->table[i];
+        word_t bucket = sizeof(head_t) + (word_t)WAYS * classes[i].slot_size;
+
+        t->slot_size = classes[i].slot_size;
+        t->buckets = (size - sizeof *cache) / 100 * classes[i].percent / bucket;
+        if (t->buckets == 0) {
+            return NULL;
+        }
+        t->heads = at;
+        t->slots = at + t->buckets * sizeof(head_t);
+        at += t->buckets * bucket;
+    }
+    cache->size = size;
+    cache->generation = 1;
+    put(&cache->magic, MAGIC);
     return cache;
 }
 
-mpx_cache_t *mpx_cache_attach(void *memory)
+mpx_cache_t *mpx_cache_attach(void *memory, apr_size_t size)
 {
-    return memory;
+    mpx_cache_t *cache = memory;
+    return get(&cache->magic) == MAGIC && cache->size == size ? cache : NULL;
 }
 
-apr_size_t mpx_cache_record_max(const mpx_cache_t *cache)
+static head_t *head_at(mpx_cache_t *cache, const table_t *t, word_t bucket)
 {
-    return cache->slot_size - sizeof(slot_t);
+    return (head_t *)((char *)cache + t->heads) + bucket;
 }
 
-static slot_t *slot_at(const mpx_cache_t *cache, apr_uint64_t index)
+static slot_t *slot_at(mpx_cache_t *cache, const table_t *t, word_t bucket, int way)
 {
-    return (slot_t *)(cache->slots + index * cache->slot_size);
+    return (slot_t *)((char *)cache + t->slots + (bucket * WAYS + (word_t)way) * t->slot_size);
 }
 
-static apr_uint64_t first_of_set(const mpx_cache_t *cache, const unsigned char *digest)
+typedef struct place {
+    word_t digest[4];
+    word_t tag;
+} place_t;
+
+static place_t place_of(const unsigned char digest[MPX_CACHE_DIGEST])
 {
-    apr_uint64_t number;
-    memcpy(&number, digest, sizeof number); /* a keyed digest: nobody chooses the set */
-    return number % cache->sets * WAYS;
+    place_t p;
+    memcpy(p.digest, digest, MPX_CACHE_DIGEST);
+    p.tag = p.digest[0] ? p.digest[0] : 1;
+    return p;
 }
 
-static apr_uint64_t checksum_of(const mpx_cache_t *cache, const slot_t *slot, const void *record, apr_uint64_t len)
+static word_t bucket_of(const table_t *t, const place_t *p, int which)
 {
-    unsigned char text[8 + 16 + 16 + MPX_CACHE_DIGEST + 8 + 16384];
-    apr_uint64_t sum;
-
-    memcpy(text, &slot->stored, 8);
-    memcpy(text + 8, &slot->owner, 16);
-    memcpy(text + 24, &slot->group, 16);
-    memcpy(text + 40, slot->digest, MPX_CACHE_DIGEST);
-    memcpy(text + 72, &len, 8);
-    memcpy(text + 80, record, len);
-    crypto_shorthash((unsigned char *)&sum, text, 80 + len, cache->secret);
-    return sum;
+    return (word_t)(((unsigned __int128)p->digest[1 + which] * t->buckets) >> 64);
 }
 
-static apr_uint64_t sequence(const slot_t *slot)
+/* --- State words ---------------------------------------------------------------------------------------------------------- */
+
+static apr_uint32_t state_of(word_t word)
 {
-    return __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
+    return (apr_uint32_t)word;
 }
 
-/* Copy what a slot holds, if it was at rest all the while and is whole. */
-static apr_size_t read_slot(const mpx_cache_t *cache, slot_t *slot, const unsigned char *digest, void *record,
-                            apr_time_t *stored)
+static word_t with_state(word_t word, apr_uint32_t state)
 {
-    apr_uint64_t before = sequence(slot), len, sum;
-    slot_t head;
+    return (word & ~APR_UINT64_C(0xffffffff)) | state;
+}
 
-    if (before == 0 || before & 1 || memcmp(slot->digest, digest, MPX_CACHE_DIGEST) != 0) {
+static apr_uint32_t stamp(apr_time_t now)
+{
+    return (apr_uint32_t)(apr_uint64_t)apr_time_as_msec(now) | STATE_WRITING;
+}
+
+/* Is somebody at work on it? A clock that was set back makes a writer look dead too early, which costs a miss. */
+static int being_written(word_t word, apr_time_t now)
+{
+    return state_of(word) >= STATE_WRITING && stamp(now) - state_of(word) <= STALE_MS;
+}
+
+/* Take the slot for writing. @return the new word, or 0 */
+static word_t begin_write(slot_t *slot, word_t word, apr_time_t now)
+{
+    word_t mine = with_state(word + (APR_UINT64_C(1) << 32), stamp(now));
+    return swap(&slot->state, word, mine) ? mine : 0;
+}
+
+/* --- Reading ---------------------------------------------------------------------------------------------------------------- */
+
+/* What a slot holds, beside its value. */
+typedef struct copy {
+    word_t labels[MPX_CACHE_LABELS];
+    word_t digest[4];
+    word_t meta;
+} copy_t;
+
+static apr_size_t length_of(word_t meta)
+{
+    return (apr_size_t)(meta & 0xffff);
+}
+
+static word_t checksum(const copy_t *copy, const void *value, apr_size_t len)
+{
+    static const unsigned char key[crypto_shorthash_siphashx24_KEYBYTES] = "meterplex cache";
+    word_t sums[2], out[2];
+    crypto_shorthash_siphashx24((unsigned char *)sums, (const unsigned char *)copy, sizeof *copy, key);
+    crypto_shorthash_siphashx24((unsigned char *)out, value, len, key);
+    return sums[0] ^ (out[0] + (out[1] << 1) + sums[1]);
+}
+
+/* Copy a visible slot. @param value room for the table's longest value, in whole words @return 1 when the copy is whole */
+static int read_slot(mpx_cache_t *cache, const table_t *t, word_t bucket, int way, copy_t *copy, word_t *value)
+{
+    const head_t *head = head_at(cache, t, bucket);
+    const slot_t *slot = slot_at(cache, t, bucket, way);
+    word_t state = get(&slot->state), sum;
+    apr_size_t len, i;
+
+    if (state_of(state) != STATE_VISIBLE) {
         return 0;
     }
-    memcpy(&head, slot, sizeof head);
-    len = head.len;
-    sum = head.checksum;
-    if (len == 0 || len > cache->slot_size - sizeof *slot) {
+    sum = get(&slot->sum);
+    copy->meta = get(&slot->meta);
+    for (i = 0; i < 4; i++) {
+        copy->digest[i] = get(&slot->digest[i]);
+    }
+    for (i = 0; i < MPX_CACHE_LABELS; i++) {
+        copy->labels[i] = get(&head->label[i][way]);
+    }
+    len = length_of(copy->meta);
+    if (len > t->slot_size - sizeof(slot_t) || len > MPX_CACHE_VALUE_MAX) {
         return 0;
     }
-    memcpy(record, slot->record, len);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (sequence(slot) != before || checksum_of(cache, &head, record, len) != sum) {
-        return 0;
+    for (i = 0; i < (len + 7) / 8; i++) {
+        value[i] = get(&slot->value[i]);
     }
-    *stored = head.stored;
-    return len;
+    return get(&slot->state) == state && checksum(copy, value, len) == sum;
 }
 
-apr_size_t mpx_cache_get(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t now, void *record,
-                         apr_time_t *stored)
+static void touch(head_t *head, int way, apr_time_t now)
 {
-    apr_uint64_t first = first_of_set(cache, digest);
-    int i;
+    apr_time_t used = (apr_time_t)get(&head->used[way]);
+    if (now - used > TOUCH || used > now) {
+        put(&head->used[way], (word_t)now);
+    }
+}
 
-    for (i = 0; i < WAYS; i++) {
-        slot_t *slot = slot_at(cache, first + (apr_uint64_t)i);
-        apr_size_t len = read_slot(cache, slot, digest, record, stored);
-        if (len) {
-            /* Once a second is often enough, and spares the line from being passed between processors. */
-            if (now - __atomic_load_n(&slot->used, __ATOMIC_RELAXED) > apr_time_from_sec(1)) {
-                __atomic_store_n(&slot->used, now, __ATOMIC_RELAXED);
+static int find_in(mpx_cache_t *cache, int table, const place_t *p, apr_time_t now, copy_t *copy, word_t *value)
+{
+    const table_t *t = &cache->table[table];
+    int which, way;
+
+    for (which = 0; which < 2; which++) {
+        word_t bucket = bucket_of(t, p, which);
+        head_t *head = head_at(cache, t, bucket);
+        for (way = 0; way < WAYS; way++) {
+            if (get(&head->tag[way]) == p->tag && read_slot(cache, t, bucket, way, copy, value)
+                && memcmp(copy->digest, p->digest, sizeof p->digest) == 0) {
+                if (table == TABLE_ABSENT && (apr_time_t)get(&head->until[way]) <= now) {
+                    return 0;
+                }
+                touch(head, way, now);
+                return 1;
             }
-            return len;
         }
     }
     return 0;
 }
 
-/* Begin to write a slot. @return its sequence word while it is written, 0 when another is at it */
-static apr_uint64_t claim(slot_t *slot, apr_time_t now)
+mpx_cache_found_e mpx_cache_find(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t now,
+                                 void *value, apr_size_t *len, int *doubtful)
 {
-    apr_uint64_t old = sequence(slot), mine = old & 1 ? old + 2 : old + 1;
+    place_t p = place_of(digest);
+    copy_t copy;
+    int table;
 
-    if (old & 1 && now - __atomic_load_n(&slot->since, __ATOMIC_RELAXED) < STUCK) {
+    for (table = 0; table < TABLES; table++) {
+        if (find_in(cache, table, &p, now, &copy, value)) {
+            *len = length_of(copy.meta);
+            *doubtful = copy.meta >> 16 != get(&cache->generation);
+            return table == TABLE_ABSENT ? MPX_CACHE_ABSENT : MPX_CACHE_HIT;
+        }
+    }
+    return MPX_CACHE_MISS;
+}
+
+/* --- Writing ---------------------------------------------------------------------------------------------------------------- */
+
+/* Empty a slot, whoever's it is, as long as it says what was seen. A slot that is being written is left: its writer has to
+ * look at the epoch yet. */
+static void empty(slot_t *slot, word_t word)
+{
+    if (state_of(word) < STATE_WRITING) {
+        swap(&slot->state, word, with_state(word + (APR_UINT64_C(1) << 32), STATE_EMPTY));
+    }
+}
+
+static int holds_digest(const slot_t *slot, const place_t *p)
+{
+    int i;
+    for (i = 0; i < 4 && get(&slot->digest[i]) == p->digest[i]; i++) {
+    }
+    return i == 4;
+}
+
+/* Empty every slot of the digest but one. */
+static void empty_others(mpx_cache_t *cache, const place_t *p, const slot_t *but)
+{
+    int table, which, way;
+    for (table = 0; table < TABLES; table++) {
+        const table_t *t = &cache->table[table];
+        for (which = 0; which < 2; which++) {
+            word_t bucket = bucket_of(t, p, which);
+            head_t *head = head_at(cache, t, bucket);
+            for (way = 0; way < WAYS; way++) {
+                slot_t *slot = slot_at(cache, t, bucket, way);
+                word_t word = get(&slot->state);
+                if (slot != but && get(&head->tag[way]) == p->tag && state_of(word) != STATE_EMPTY
+                    && holds_digest(slot, p)) {
+                    empty(slot, word);
+                }
+            }
+        }
+    }
+}
+
+typedef struct choice {
+    word_t bucket, word;
+    int way;
+    word_t cost; /* what is lost by taking it: less is better */
+} choice_t;
+
+/* 0: the digest's own, 1: free, 2: expired, else its time of use. */
+static word_t cost_of(const head_t *head, const slot_t *slot, int way, word_t word, const place_t *p, apr_time_t now)
+{
+    word_t used;
+    if (get(&head->tag[way]) == p->tag && holds_digest(slot, p)) {
         return 0;
     }
-    if (!__atomic_compare_exchange_n(&slot->sequence, &old, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    if (state_of(word) != STATE_VISIBLE) {
+        return 1;
+    }
+    if ((apr_time_t)get(&head->until[way]) <= now) {
+        return 2;
+    }
+    used = get(&head->used[way]);
+    return used < 3 ? 3 : used;
+}
+
+static int choose(mpx_cache_t *cache, const table_t *t, const place_t *p, apr_time_t now, choice_t *best)
+{
+    int which, way, free_in[2] = { 0, 0 }, found = 0;
+    choice_t in[2];
+
+    for (which = 0; which < 2; which++) {
+        word_t bucket = bucket_of(t, p, which);
+        const head_t *head = head_at(cache, t, bucket);
+        in[which].cost = ~(word_t)0;
+        for (way = 0; way < WAYS; way++) {
+            const slot_t *slot = slot_at(cache, t, bucket, way);
+            word_t word = get(&slot->state), cost;
+            if (being_written(word, now)) {
+                continue;
+            }
+            cost = cost_of(head, slot, way, word, p, now);
+            free_in[which] += cost == 1 || cost == 2;
+            if (cost < in[which].cost) {
+                in[which] = (choice_t){ bucket, word, way, cost };
+                found = 1;
+            }
+        }
+    }
+    /* of two buckets with room the emptier: this is what lets the table fill up before anything must give way */
+    *best = in[1].cost < in[0].cost || (in[0].cost == in[1].cost && free_in[1] > free_in[0]) ? in[1] : in[0];
+    return found;
+}
+
+/* Write the chosen slot. @return its word, not yet published, or 0 when another was quicker */
+static word_t write_slot(mpx_cache_t *cache, const table_t *t, const choice_t *c, const place_t *p, const copy_t *copy,
+                         const void *value, apr_time_t until, apr_time_t now)
+{
+    head_t *head = head_at(cache, t, c->bucket);
+    slot_t *slot = slot_at(cache, t, c->bucket, c->way);
+    word_t mine = begin_write(slot, c->word, now), last;
+    apr_size_t len = length_of(copy->meta), i;
+
+    if (mine == 0) {
         return 0;
     }
-    __atomic_store_n(&slot->since, now, __ATOMIC_RELAXED);
+    put(&head->tag[c->way], p->tag);
+    for (i = 0; i < MPX_CACHE_LABELS; i++) {
+        put(&head->label[i][c->way], copy->labels[i]);
+    }
+    put(&head->until[c->way], (word_t)until);
+    put(&head->used[c->way], (word_t)now);
+    if (c->cost != 0) {
+        put(&head->settled[c->way], 0);
+    }
+    put(&slot->sum, checksum(copy, value, len));
+    put(&slot->meta, copy->meta);
+    for (i = 0; i < 4; i++) {
+        put(&slot->digest[i], copy->digest[i]);
+    }
+    for (i = 0; i < len / 8; i++) {
+        word_t w;
+        memcpy(&w, (const char *)value + i * 8, 8);
+        put(&slot->value[i], w);
+    }
+    if (len % 8) {
+        last = 0;
+        memcpy(&last, (const char *)value + i * 8, len % 8);
+        put(&slot->value[i], last);
+    }
     return mine;
 }
 
-/* End it; when another has taken over meanwhile, the checksum tells whether what stands there is whole. */
-static void settle(slot_t *slot, apr_uint64_t mine)
+static int store_in(mpx_cache_t *cache, int table, const mpx_cache_ticket_t *ticket, const place_t *p, const copy_t *copy,
+                    const void *value, apr_time_t until, apr_time_t now)
 {
-    __atomic_compare_exchange_n(&slot->sequence, &mine, mine + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
+    const table_t *t = &cache->table[table];
+    slot_t *slot;
+    choice_t c;
+    word_t mine = 0;
+    int tries;
 
-static slot_t *choose(mpx_cache_t *cache, const unsigned char *digest)
-{
-    apr_uint64_t first = first_of_set(cache, digest);
-    slot_t *oldest = NULL;
-    int i;
-
-    for (i = 0; i < WAYS; i++) {
-        slot_t *slot = slot_at(cache, first + (apr_uint64_t)i);
-        if (memcmp(slot->digest, digest, MPX_CACHE_DIGEST) == 0) {
-            return slot;
+    for (tries = 0; tries < 4 && mine == 0; tries++) {
+        if (!choose(cache, t, p, now, &c)) {
+            return 0;
         }
-        if (oldest == NULL || (oldest->len && (slot->len == 0 || slot->used < oldest->used))) {
-            oldest = slot;
-        }
+        mine = write_slot(cache, t, &c, p, copy, value, until, now);
     }
-    return oldest;
-}
-
-int mpx_cache_put(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], const mpx_uuid_t *owner,
-                  const mpx_uuid_t *group, apr_time_t now, const void *record, apr_size_t len)
-{
-    slot_t *slot = choose(cache, digest);
-    apr_uint64_t mine;
-
-    if (len == 0 || len > mpx_cache_record_max(cache) || len > 16384 || (mine = claim(slot, now)) == 0) {
+    if (mine == 0) {
         return 0;
     }
-    slot->stored = slot->used = now;
-    slot->noted = 0;
-    slot->owner = *owner;
-    slot->group = *group;
-    memcpy(slot->digest, digest, MPX_CACHE_DIGEST);
-    memcpy(slot->record, record, len);
-    slot->len = len;
-    slot->checksum = checksum_of(cache, slot, record, len);
-    settle(slot, mine);
-    return 1;
-}
-
-static void clear(slot_t *slot, apr_time_t now)
-{
-    apr_uint64_t mine = claim(slot, now);
-    /* A slot that is being written is dropped all the same: without its checksum it is a miss. */
-    slot->checksum = ~slot->checksum;
-    slot->len = 0;
-    if (mine) {
-        memset(slot->digest, 0, sizeof slot->digest);
-        settle(slot, mine);
+    slot = slot_at(cache, t, c.bucket, c.way);
+    if (c.cost > 2 && table != TABLE_ABSENT) {
+        __atomic_fetch_add(&cache->evicted, 1, __ATOMIC_RELAXED);
     }
+    if (!swap(&slot->state, mine, with_state(mine, STATE_PROVISIONAL))) {
+        return 0;
+    }
+    empty_others(cache, p, slot);
+    if (ticket && __atomic_load_n(&cache->epoch, __ATOMIC_SEQ_CST) != ticket->epoch) {
+        swap(&slot->state, with_state(mine, STATE_PROVISIONAL), with_state(mine, STATE_EMPTY));
+        return 0;
+    }
+    return swap(&slot->state, with_state(mine, STATE_PROVISIONAL), with_state(mine, STATE_VISIBLE));
 }
 
-int mpx_cache_drop(mpx_cache_t *cache, const mpx_uuid_t *id, apr_time_t now)
+mpx_cache_ticket_t mpx_cache_ticket(mpx_cache_t *cache)
 {
-    apr_uint64_t i;
-    int dropped = 0;
+    mpx_cache_ticket_t ticket;
+    ticket.epoch = __atomic_load_n(&cache->epoch, __ATOMIC_SEQ_CST);
+    ticket.generation = __atomic_load_n(&cache->generation, __ATOMIC_SEQ_CST);
+    return ticket;
+}
 
-    for (i = 0; i < cache->sets * WAYS; i++) {
-        slot_t *slot = slot_at(cache, i);
-        if (slot->len && (mpx_uuid_equal(&slot->owner, id) || mpx_uuid_equal(&slot->group, id))) {
-            clear(slot, now);
-            dropped++;
+int mpx_cache_store(mpx_cache_t *cache, const mpx_cache_ticket_t *ticket, const unsigned char digest[MPX_CACHE_DIGEST],
+                    const apr_uint64_t labels[MPX_CACHE_LABELS], const void *value, apr_size_t len, apr_time_t until,
+                    apr_time_t now)
+{
+    place_t p = place_of(digest);
+    copy_t copy;
+    int table;
+
+    for (table = 0; table < TABLE_ABSENT && len > classes[table].slot_size - sizeof(slot_t); table++) {
+    }
+    if (table == TABLE_ABSENT || len > MPX_CACHE_VALUE_MAX || ticket->epoch != get(&cache->epoch)) {
+        return 0;
+    }
+    memcpy(copy.labels, labels, sizeof copy.labels);
+    memcpy(copy.digest, p.digest, sizeof copy.digest);
+    copy.meta = ticket->generation << 16 | len;
+    return store_in(cache, table, ticket, &p, &copy, value, until, now);
+}
+
+void mpx_cache_store_absent(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t until,
+                            apr_time_t now)
+{
+    place_t p = place_of(digest);
+    copy_t copy;
+    memset(&copy, 0, sizeof copy);
+    memcpy(copy.digest, p.digest, sizeof copy.digest);
+    store_in(cache, TABLE_ABSENT, NULL, &p, &copy, "", until, now);
+}
+
+unsigned mpx_cache_drop(mpx_cache_t *cache, int which, apr_uint64_t label)
+{
+    unsigned dropped = 0;
+    int table, way;
+    word_t bucket;
+
+    __atomic_fetch_add(&cache->epoch, 1, __ATOMIC_SEQ_CST);
+    for (table = 0; table < TABLE_ABSENT; table++) {
+        const table_t *t = &cache->table[table];
+        for (bucket = 0; bucket < t->buckets; bucket++) {
+            head_t *head = head_at(cache, t, bucket);
+            for (way = 0; way < WAYS; way++) {
+                slot_t *slot;
+                word_t word;
+                if (get(&head->label[which][way]) != label) {
+                    continue;
+                }
+                slot = slot_at(cache, t, bucket, way);
+                word = get(&slot->state);
+                /* the label again: the slot may have changed hands between the two looks, and then it keeps its state */
+                if (state_of(word) != STATE_EMPTY && get(&head->label[which][way]) == label) {
+                    dropped += state_of(word) == STATE_VISIBLE;
+                    empty(slot, word);
+                }
+            }
         }
     }
     return dropped;
 }
 
-void mpx_cache_used(mpx_cache_t *cache, mpx_cache_used_fn *fn, void *baton)
+void mpx_cache_doubt(mpx_cache_t *cache)
 {
-    apr_uint64_t i;
-    for (i = 0; i < cache->sets * WAYS; i++) {
-        slot_t *slot = slot_at(cache, i);
-        apr_int64_t used = __atomic_load_n(&slot->used, __ATOMIC_RELAXED);
-        apr_uint64_t before = sequence(slot);
-        mpx_uuid_t owner = slot->owner, group = slot->group;
-        if (slot->len == 0 || used <= slot->noted || before & 1) {
-            continue;
-        }
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (sequence(slot) == before) {
-            slot->noted = used;
-            fn(&owner, &group, used, baton);
+    __atomic_fetch_add(&cache->generation, 1, __ATOMIC_SEQ_CST);
+}
+
+/* --- Claims ------------------------------------------------------------------------------------------------------------------- */
+
+/* One word for each claim: half a digest's tag, half the moment. Two digests that meet in a word are both loaded by whoever
+ * asks, which is no harm. */
+static word_t *claim_of(mpx_cache_t *cache, const place_t *p)
+{
+    return &cache->claims[p->digest[3] % CLAIMS];
+}
+
+int mpx_cache_claim(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t now)
+{
+    place_t p = place_of(digest);
+    word_t *at = claim_of(cache, &p), old = get(at), mine = (p.tag & ~APR_UINT64_C(0xffffffff)) | stamp(now);
+
+    if (old && being_written(old, now)) {
+        return old >> 32 != mine >> 32;
+    }
+    return swap(at, old, mine);
+}
+
+void mpx_cache_release(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST])
+{
+    place_t p = place_of(digest);
+    word_t *at = claim_of(cache, &p), old = get(at);
+    if (old >> 32 == p.tag >> 32) {
+        swap(at, old, 0);
+    }
+}
+
+void mpx_cache_heard(mpx_cache_t *cache, apr_time_t now)
+{
+    put(&cache->heard, (word_t)now);
+}
+
+apr_time_t mpx_cache_heard_at(mpx_cache_t *cache)
+{
+    return (apr_time_t)get(&cache->heard);
+}
+
+/* --- Walks ---------------------------------------------------------------------------------------------------------------------- */
+
+void mpx_cache_used_walk(mpx_cache_t *cache, apr_time_t now, apr_interval_time_t interval, mpx_cache_visit_fn *visit,
+                         void *baton)
+{
+    word_t value[(MPX_CACHE_VALUE_MAX + 7) / 8], bucket;
+    int table, way;
+    copy_t copy;
+
+    for (table = 0; table < TABLE_ABSENT; table++) {
+        const table_t *t = &cache->table[table];
+        for (bucket = 0; bucket < t->buckets; bucket++) {
+            head_t *head = head_at(cache, t, bucket);
+            for (way = 0; way < WAYS; way++) {
+                apr_time_t used = (apr_time_t)get(&head->used[way]), settled = (apr_time_t)get(&head->settled[way]);
+                mpx_cache_use_t use = { (unsigned)table, (unsigned)bucket, (unsigned)way, used };
+                if (used <= settled || (settled && now - settled < interval)
+                    || !read_slot(cache, t, bucket, way, &copy, value)) {
+                    continue;
+                }
+                if (!visit(&use, value, length_of(copy.meta), baton)) {
+                    return;
+                }
+            }
         }
     }
 }
 
-apr_uint64_t mpx_cache_capacity(const mpx_cache_t *cache)
+void mpx_cache_used_settle(mpx_cache_t *cache, const mpx_cache_use_t *use)
 {
-    return cache->sets * WAYS;
+    put(&head_at(cache, &cache->table[use->table], use->bucket)->settled[use->slot], (word_t)use->used);
 }
 
-apr_uint64_t mpx_cache_count(const mpx_cache_t *cache)
+void mpx_cache_stats(mpx_cache_t *cache, mpx_cache_stats_t *out)
 {
-    apr_uint64_t i, n = 0;
-    for (i = 0; i < cache->sets * WAYS; i++) {
-        n += slot_at(cache, i)->len != 0;
+    int table, way;
+    word_t bucket;
+
+    memset(out, 0, sizeof *out);
+    out->evicted = get(&cache->evicted);
+    for (table = 0; table < TABLE_ABSENT; table++) {
+        const table_t *t = &cache->table[table];
+        out->capacity += t->buckets * WAYS;
+        for (bucket = 0; bucket < t->buckets; bucket++) {
+            const head_t *head = head_at(cache, t, bucket);
+            for (way = 0; way < WAYS; way++) {
+                /* a slot never used has no tag: its memory is not touched */
+                out->entries += get(&head->tag[way]) && state_of(get(&slot_at(cache, t, bucket, way)->state)) == STATE_VISIBLE;
+            }
+        }
     }
-    return n;
 }

@@ -12,6 +12,12 @@ API_TESTS += t/api/test_ctl
 t_api_test_ctl_LDADD = $(HARNESS_LDADD) $(PQ_LIBS)
 API_TESTS += t/api/test_ctl_import
 t_api_test_ctl_import_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_tenants
+t_api_test_tenants_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_api_keys
+t_api_test_api_keys_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_auth
+t_api_test_auth_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)

@@ -4,6 +4,7 @@
 #   t_unit_test_NOUN_LDADD = libmpx_ROOM.la $(LDADD)
 EXTRA_DIST += t/unit/tap.h
 
+UNIT_TESTS += t/unit/test_cache
 UNIT_TESTS += t/unit/test_event
 UNIT_TESTS += t/unit/test_json
 t_unit_test_json_LDADD = $(LDADD) $(JANSSON_LIBS)

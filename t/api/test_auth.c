@@ -1,0 +1,270 @@
+/* Authentication: credentials on a request, AuthType Meterplex and Require on locations, revocation on every child and node,
+ * and the database gone.
+ */
+#include "harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *tenant, *reader, *other;
+static h_httpd_t *second;
+
+static const char conf[] =
+    "<Location /gated>\n    AuthType Meterplex\n    Require meterplex-scope demo:read demo:all\n</Location>\n"
+    "<Location /both>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read\n"
+    "        Require meterplex-scope demo:write\n    </RequireAll>\n</Location>\n"
+    "<Location /notus>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read demo:write\n"
+    "        Require not meterplex-tenant acme\n    </RequireAll>\n</Location>\n"
+    "<Location /acme>\n    AuthType Meterplex\n    Require meterplex-tenant acme\n</Location>\n"
+    "<Location /either>\n    AuthType Meterplex\n    <RequireAny>\n        Require meterplex-scope never:held\n"
+    "        Require meterplex-tenant acme umbrella\n    </RequireAny>\n</Location>\n"
+    /* httpd's default, which the harness overrides for all of "/" */
+    "<Location />\n    AuthzSendForbiddenOnFailure Off\n</Location>\n"
+    "AliasMatch ^/(gated|both|notus|acme|either) /dev/null\n";
+
+static void up(void)
+{
+    h_up_stopped(conf);
+    h_httpd_start(h_main_httpd);
+    second = h_httpd_make("second", 1, conf);
+    h_httpd_start(second);
+    tenant = h_tenant("acme");
+    reader = h_key(tenant, "demo:read", NULL, NULL);
+    other = h_key(h_tenant("umbrella"), "demo:write", NULL, NULL);
+}
+
+static const h_response_t *with(const char *path, const char *first, const char *next)
+{
+    const char *headers[] = { first, next, NULL };
+    h_request_t request = { .path = path, .headers = headers };
+
+    return h_send(&request);
+}
+
+static int status_at(const h_httpd_t *httpd, const char *path, const char *key)
+{
+    h_request_t request = { .httpd = httpd, .path = path, .key = key };
+
+    return h_send(&request)->status;
+}
+
+/* The location lets it through: httpd then has a device to serve, which it refuses, or an empty file. */
+static int passes(const char *path, const char *key)
+{
+    const h_response_t *r = h_get(path, key);
+
+    return r->status == 200 || (r->status == 403 && !strstr(r->body, "insufficient_scope") && !strstr(r->body, "tenant"));
+}
+
+START_TEST(credentials_are_read_from_either_field)
+{
+    h_expect(with("/v1/auth/me", h_format("Authorization: Bearer %s", reader), NULL), 200);
+    h_expect(with("/v1/auth/me", h_format("authorization: bearer   %s", reader), NULL), 200);
+    h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), NULL), 200);
+    h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("Authorization: Bearer %s", reader)), 200);
+    h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("Authorization: Bearer %s", other)), 400,
+                     "bad_request");
+    h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("X-API-Key: %s", reader)), 400,
+                     "bad_request");
+    /* another scheme is another module's business */
+    h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), "Authorization: Basic eDp5"), 200);
+    h_expect_problem(with("/v1/auth/me", "Authorization: Basic eDp5", NULL), 401, "unauthenticated");
+}
+END_TEST
+
+START_TEST(what_is_wrong_with_a_credential_is_said)
+{
+    const h_response_t *r = with("/v1/auth/me", "Authorization: Bearer something", NULL);
+    char *wrong = h_format("%s", reader);
+
+    h_expect_problem(r, 401, "invalid_token");
+    ck_assert_ptr_nonnull(strstr(h_header(r, "www-authenticate"), "invalid_token"));
+    r = h_get("/v1/auth/me", NULL);
+    h_expect_problem(r, 401, "unauthenticated");
+    h_expect_header(r, "www-authenticate", "Bearer realm=\"meterplex\"");
+    wrong[20] = wrong[20] == 'x' ? 'y' : 'x';
+    h_expect_problem(h_get("/v1/auth/me", wrong), 401, "invalid_api_key");
+    h_expect_problem(with("/v1/auth/me", "X-API-Key: mpx_live_short", NULL), 401, "invalid_api_key");
+}
+END_TEST
+
+START_TEST(an_expired_key_says_so)
+{
+    const char *id, *key = h_key(tenant, "demo:read", NULL, &id);
+
+    h_expect(h_get("/v1/auth/me", key), 200);
+    h_sql("UPDATE identity.api_keys SET expires_at = now() - interval '1 second' WHERE last_used_at IS NULL AND "
+          "hint = right('%s', 4); SELECT pg_notify('meterplex_principals', 'all')", key);
+    H_WAIT(3, h_get("/v1/auth/me", key)->status == 401);
+    h_expect_problem(h_get("/v1/auth/me", key), 401, "expired_api_key");
+}
+END_TEST
+
+START_TEST(a_key_may_be_bound_to_addresses)
+{
+    const char *here = h_key(tenant, "demo:read", "\"allowed_cidrs\":[\"10.0.0.0/8\",\"127.0.0.1\"]", NULL);
+    const char *elsewhere = h_key(tenant, "demo:read", "\"allowed_cidrs\":[\"10.0.0.0/8\"]", NULL);
+
+    h_expect(h_get("/v1/auth/me", here), 200);
+    h_expect_problem(h_get("/v1/auth/me", elsewhere), 403, "forbidden");
+    h_expect_problem(h_get("/gated", elsewhere), 403, "forbidden");
+}
+END_TEST
+
+START_TEST(a_location_asks_for_a_scope)
+{
+    const h_response_t *r = h_get("/gated", NULL);
+
+    h_expect_problem(r, 401, "unauthenticated");
+    h_expect_header(r, "www-authenticate", "Bearer realm=\"meterplex\"");
+    ck_assert(passes("/gated", reader));
+    r = h_get("/gated", other);
+    h_expect_problem(r, 403, "insufficient_scope");
+    ck_assert_ptr_null(h_header(r, "www-authenticate"));
+    h_expect_problem(h_get("/both", reader), 403, "insufficient_scope");
+    ck_assert(passes("/both", h_key(tenant, "demo:read demo:write", NULL, NULL)));
+    h_expect_problem(h_get("/gated", "mpx_live_short"), 401, "invalid_api_key");
+}
+END_TEST
+
+START_TEST(a_location_asks_for_a_tenant)
+{
+    ck_assert(passes("/acme", reader));
+    h_expect_problem(h_get("/acme", other), 403, "forbidden");
+    ck_assert(passes("/notus", other));
+    h_expect_problem(h_get("/notus", reader), 403, "forbidden");
+    ck_assert(passes("/either", reader));
+    ck_assert(passes("/either", other));
+    h_expect(h_get("/either", NULL), 401);
+}
+END_TEST
+
+START_TEST(a_wrong_require_line_stops_the_start)
+{
+    h_httpd_t *wrong = h_httpd_make("wrong", 1, "<Location /x>\n    Require meterplex-scope\n</Location>\n");
+    h_output_t output = h_httpd_test(wrong);
+
+    ck_assert_int_ne(output.status, 0);
+    ck_assert_ptr_nonnull(strstr(output.error, "meterplex-scope"));
+    h_httpd_configure(wrong, "<Location /x>\n    MeterplexAuth jwt\n</Location>\n");
+    output = h_httpd_test(wrong);
+    ck_assert_int_ne(output.status, 0);
+    ck_assert_ptr_nonnull(strstr(output.error, "api-key"));
+    h_httpd_configure(wrong, "MeterplexPrincipalTTL never\n");
+    output = h_httpd_test(wrong);
+    ck_assert_int_ne(output.status, 0);
+    ck_assert_ptr_nonnull(strstr(output.error, "MeterplexPrincipalTTL"));
+}
+END_TEST
+
+START_TEST(a_revocation_reaches_every_child_and_node_within_a_second)
+{
+    const char *id, *key = h_key(tenant, "demo:read", NULL, &id);
+    long long since;
+    int i;
+
+    for (i = 0; i < 20; i++) {
+        ck_assert_int_eq(status_at(NULL, "/v1/auth/me", key), 200);
+        ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 200);
+    }
+    since = h_now_ms();
+    h_expect(h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(), NULL), 204);
+    H_WAIT(1, status_at(second, "/gated", key) == 401);
+    ck_assert_int_le(h_now_ms() - since, 1000);
+    for (i = 0; i < 40; i++) {
+        ck_assert_int_eq(status_at(NULL, "/v1/auth/me", key), 401);
+        ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 401);
+    }
+}
+END_TEST
+
+START_TEST(what_was_missed_while_nobody_listened_is_looked_up)
+{
+    const char *id, *key = h_key(tenant, "demo:read", NULL, &id);
+
+    ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 200);
+    /* revoked without a word, then every connection is cut: the listener's new one must lead to doubt */
+    h_sql("UPDATE identity.api_keys SET revoked_at = now() WHERE hint = right('%s', 4) AND last_used_at IS NULL", key);
+    h_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meterplex'");
+    H_WAIT(5, status_at(second, "/v1/auth/me", key) == 401);
+}
+END_TEST
+
+START_TEST(known_keys_go_on_without_a_database)
+{
+    const char *unknown = h_key(tenant, "demo:read", NULL, NULL), *known = h_key(tenant, "demo:read", NULL, NULL);
+    const h_response_t *r;
+    int i;
+
+    ck_assert(passes("/gated", known));
+    h_pg_stop(H_PG_FAST);
+    for (i = 0; i < 30; i++) {
+        r = h_get("/gated", known);
+        ck_assert_int_ne(r->status, 401);
+        ck_assert_int_ne(r->status, 429);
+        ck_assert_int_ne(r->status, 503);
+        ck_assert(r->seconds < 1.5);
+    }
+    r = h_get("/gated", unknown);
+    h_expect_problem(r, 503, "unavailable");
+    ck_assert_ptr_nonnull(h_header(r, "retry-after"));
+    ck_assert(r->seconds < 1.5);
+    h_expect_problem(h_get("/gated", other), 403, "insufficient_scope");
+    h_pg_start();
+    H_WAIT(10, passes("/gated", unknown));
+    H_WAIT(10, status_at(NULL, "/v1/auth/me", known) == 200);
+}
+END_TEST
+
+START_TEST(many_waiting_requests_ask_once)
+{
+    const char *key = h_key(tenant, "demo:read", NULL, NULL), *before;
+    pid_t children[16];
+    int i;
+
+    /* what one look-up of the node is counted as, in the node's own words */
+    before = h_get("/metrics", NULL)->body;
+    ck_assert_ptr_nonnull(strstr(before, "meterplex_principal_lookups_total{result=\"database\"}"));
+    h_sql("SELECT pg_sleep(0)");
+    for (i = 0; i < 16; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            _exit(h_get("/v1/auth/me", key)->status == 200 ? 0 : 1);
+        }
+    }
+    for (i = 0; i < 16; i++) {
+        int status = 1;
+        waitpid(children[i], &status, 0);
+        ck_assert_int_eq(status, 0);
+    }
+    {
+        const char *name = "meterplex_principal_lookups_total{result=\"database\"} ", *after = h_get("/metrics", NULL)->body;
+        long a = strtol(strstr(before, name) + strlen(name), NULL, 10), b = strtol(strstr(after, name) + strlen(name), NULL, 10);
+
+        ck_assert_int_eq(b - a, 1);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("auth");
+    TCase *tcase = tcase_create("auth");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, credentials_are_read_from_either_field);
+    tcase_add_test(tcase, what_is_wrong_with_a_credential_is_said);
+    tcase_add_test(tcase, an_expired_key_says_so);
+    tcase_add_test(tcase, a_key_may_be_bound_to_addresses);
+    tcase_add_test(tcase, a_location_asks_for_a_scope);
+    tcase_add_test(tcase, a_location_asks_for_a_tenant);
+    tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
+    tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
+    tcase_add_test(tcase, what_was_missed_while_nobody_listened_is_looked_up);
+    tcase_add_test(tcase, known_keys_go_on_without_a_database);
+    tcase_add_test(tcase, many_waiting_requests_ask_once);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
