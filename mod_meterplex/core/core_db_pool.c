@@ -343,6 +343,21 @@ static void heart_renew(db_pool_t *p)
     }
 }
 
+/* A connection that was closed under us (an administrator ended it, a server restarted in between) says nothing of the
+ * database yet: it is made anew once. One that is silent to the deadline has said enough. */
+static int beats(db_pool_t *p, apr_pool_t *scratch)
+{
+    apr_time_t begun = apr_time_now();
+    if (answers(p->heart, scratch)) {
+        return 1;
+    }
+    if (apr_time_now() - begun > PULSE_DEADLINE / 2) {
+        return 0;
+    }
+    heart_renew(p);
+    return answers(p->heart, scratch);
+}
+
 static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 {
     db_pool_t *p = data;
@@ -361,7 +376,7 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
             if (!core_db_usable(p->heart)) {
                 heart_renew(p);
             }
-            if (!answers(p->heart, scratch)) {
+            if (!beats(p, scratch)) {
                 set_down(p, 1, "no sign of life");
             }
         }
