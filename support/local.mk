@@ -41,3 +41,8 @@ BUILT_SOURCES += support/ctl_sql.h
 CLEANFILES += support/ctl_sql.h
 EXTRA_DIST += support/ctl.sql
 endif
+
+# replay: sends the requests of an access log again; for the demo and the tests, not installed
+noinst_PROGRAMS = replay
+replay_SOURCES = support/replay.c
+replay_LDADD = libmpx_lib.la $(SODIUM_LIBS) $(APR_LIBS)

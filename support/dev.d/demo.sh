@@ -20,9 +20,8 @@ import_access_log() {
 
 # Each line of the log once more, as a request under /demo/.
 replay_access_log() {
-    [ -x "$ROOT/support/replay" ] || return 0
     say "demo: sending the same requests to $METERPLEX_URL/demo/"
-    "$ROOT/support/replay" "$1" "$METERPLEX_URL/demo" "$METERPLEX_API_KEY" 9>&- >>"$STATE/log/demo.log" 2>&1 \
+    "$ROOT/build/replay" "$1" "$METERPLEX_URL/demo" "$METERPLEX_API_KEY" 9>&- >>"$STATE/log/demo.log" 2>&1 \
         || { tail -n 20 "$STATE/log/demo.log" >&2; die "the replay failed"; }
 }
 
@@ -60,7 +59,6 @@ compare_with_log() {
     same "client addresses" "$(value_of clients)" "$clients"
     same "requests with GET" "$(value_of requests 'filter%5Bmethod%5D=GET')" "$get"
     same "requests answered 200" "$(value_of requests 'filter%5Bstatus%5D=200')" "$ok"
-    [ -x "$ROOT/support/replay" ] || [ -x "$BUILD/replay" ] || return 0
     for i in 1 2 3 4 5 6 7 8; do
         replayed=$(value_of demo-requests)
         [ "$replayed" != "$lines" ] || break
