@@ -3,6 +3,7 @@
  */
 #include "harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -180,6 +181,37 @@ START_TEST(a_revocation_reaches_every_child_and_node_within_a_second)
 }
 END_TEST
 
+static long lookups(void)
+{
+    static const char name[] = "meterplex_principal_lookups_total{result=\"database\"} ";
+    const char *line = strstr(h_get("/metrics", NULL)->body, name);
+
+    ck_assert_ptr_nonnull(line);
+    return strtol(line + sizeof name - 1, NULL, 10);
+}
+
+START_TEST(the_longest_key_is_remembered_too)
+{
+    char scopes[64 * 66 + 1] = "", cidrs[64 * 48 + 64] = "\"allowed_cidrs\":[\"127.0.0.1\"";
+    const char *key;
+    long before;
+    int i;
+
+    for (i = 0; i < 64; i++) {
+        sprintf(scopes + strlen(scopes), "%sa%02d:%s", i ? " " : "", i, "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+        if (i < 63) {
+            sprintf(cidrs + strlen(cidrs), ",\"2001:db8:1111:2222:3333:4444:5555:%04x/128\"", 0x1000 + i);
+        }
+    }
+    key = h_key(tenant, scopes, strcat(cidrs, "]"), NULL);
+    h_expect(h_get("/v1/auth/me", key), 200);
+    before = lookups();
+    h_expect_json(h_get("/v1/auth/me", key), "/principal/scopes/63",
+                  "a63:yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+    ck_assert_int_eq(lookups() - before, 0);
+}
+END_TEST
+
 /* Every child has found the database again: so many answers in a row that each has given some. */
 static int recovered(const char *key)
 {
@@ -229,15 +261,6 @@ START_TEST(known_keys_go_on_without_a_database)
 }
 END_TEST
 
-static long lookups(void)
-{
-    static const char name[] = "meterplex_principal_lookups_total{result=\"database\"} ";
-    const char *line = strstr(h_get("/metrics", NULL)->body, name);
-
-    ck_assert_ptr_nonnull(line);
-    return strtol(line + sizeof name - 1, NULL, 10);
-}
-
 /* The table of secrets is locked while all the requests arrive: each must wait, and one of them alone for the database. */
 START_TEST(many_waiting_requests_ask_once)
 {
@@ -285,6 +308,7 @@ int main(void)
     tcase_add_test(tcase, a_location_asks_for_a_tenant);
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
+    tcase_add_test(tcase, the_longest_key_is_remembered_too);
     tcase_add_test(tcase, what_was_missed_while_nobody_listened_is_looked_up);
     tcase_add_test(tcase, many_waiting_requests_ask_once);
     tcase_add_test(tcase, known_keys_go_on_without_a_database);

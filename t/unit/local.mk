@@ -6,6 +6,8 @@ EXTRA_DIST += t/unit/tap.h
 
 UNIT_TESTS += t/unit/test_cache
 UNIT_TESTS += t/unit/test_event
+UNIT_TESTS += t/unit/test_identity_domain
+t_unit_test_identity_domain_LDADD = libmpx_identity.la libmpx_db.la $(LDADD) $(PQ_LIBS)
 UNIT_TESTS += t/unit/test_json
 t_unit_test_json_LDADD = $(LDADD) $(JANSSON_LIBS)
 t_unit_test_json_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
