@@ -42,6 +42,7 @@ typedef struct db_pool {
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     int nidle, open, max, waiting, borrowed, stopping;
+    int listening;          /* threads inside mpx_listen_wait() */
     mpx_db_t *heart;        /* the pulse's own; NULL until a first connection has been made */
     mpx_db_t *pattern;      /* the first heart, kept to the end: its parameters are those of every further connection */
     volatile int down;
@@ -388,6 +389,35 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 
 /* --- Start and end ------------------------------------------------------------------------------------------------------------ */
 
+typedef struct listener {
+    struct listener *next;
+    const char *channel;
+    apr_pool_t *pool;
+    mpx_db_t *db;
+    apr_time_t checked;
+} listener_t;
+
+static listener_t *listeners; /* of this child; each is used by its job's thread only, the list under the pool's mutex */
+
+/* A job's thread may still be waiting for notifications; it notices within a turn. */
+static void listeners_stop(db_pool_t *p)
+{
+    apr_time_t deadline = apr_time_now() + apr_time_from_sec(2);
+    listener_t *l;
+
+    lock(p);
+    while (p->listening > 0 && apr_time_now() < deadline) {
+        apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(50));
+    }
+    for (l = p->listening > 0 ? NULL : listeners; l; l = l->next) {
+        if (l->db) {
+            core_db_close(l->db);
+            l->db = NULL;
+        }
+    }
+    unlock(p);
+}
+
 static apr_status_t pool_stop(void *data)
 {
     db_pool_t *p = data;
@@ -400,6 +430,7 @@ static apr_status_t pool_stop(void *data)
     unlock(p);
     apr_thread_join(&ignored, p->opener);
     apr_thread_join(&ignored, p->pulse);
+    listeners_stop(p);
     while (p->nidle > 0) {
         hand_back(p, p->idle[--p->nidle].db);
     }
@@ -513,16 +544,6 @@ int mpx_database_down(void)
 
 /* --- Notifications --------------------------------------------------------------------------------------------------------- */
 
-typedef struct listener {
-    struct listener *next;
-    const char *channel;
-    apr_pool_t *pool;
-    mpx_db_t *db;
-    apr_time_t checked;
-} listener_t;
-
-static listener_t *listeners; /* of this child; each is used by its job's thread only, the list under the pool's mutex */
-
 static listener_t *listener_of(db_pool_t *p, const char *channel)
 {
     listener_t *l;
@@ -560,17 +581,11 @@ static int listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
     return 1;
 }
 
-apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout, mpx_listen_fn *fn,
-                             void *baton, int *reconnected)
+static apr_status_t listen_wait(db_pool_t *p, mpx_job_t *job, const char *channel, apr_interval_time_t timeout,
+                                mpx_listen_fn *fn, void *baton, int *reconnected)
 {
-    db_pool_t *p = db_pool;
-    listener_t *l;
+    listener_t *l = listener_of(p, channel);
 
-    *reconnected = 0;
-    if (p == NULL) {
-        return APR_EGENERAL;
-    }
-    l = listener_of(p, channel);
     if (l->db == NULL) {
         if (!listener_connect(p, l, job->pool)) {
             return APR_EGENERAL;
@@ -588,4 +603,29 @@ apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_t
         l->checked = apr_time_now();
     }
     return APR_SUCCESS;
+}
+
+apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout, mpx_listen_fn *fn,
+                             void *baton, int *reconnected)
+{
+    db_pool_t *p = db_pool;
+    apr_status_t rv;
+
+    *reconnected = 0;
+    if (p == NULL) {
+        return APR_EGENERAL;
+    }
+    lock(p);
+    if (p->stopping) {
+        unlock(p);
+        return APR_EGENERAL;
+    }
+    p->listening++;
+    unlock(p);
+    rv = listen_wait(p, job, channel, timeout, fn, baton, reconnected);
+    lock(p);
+    p->listening--;
+    apr_thread_cond_broadcast(p->available);
+    unlock(p);
+    return rv;
 }

@@ -3,6 +3,7 @@
  */
 #include "harness.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,26 @@ START_TEST(a_revocation_reaches_every_child_and_node_within_a_second)
 }
 END_TEST
 
+START_TEST(a_revocation_is_heeded_though_the_listening_child_dies)
+{
+    pid_t children[16];
+    const char *id, *key = h_key(tenant, "demo:read", NULL, &id);
+    int i, n = h_httpd_children(second, children, 16);
+
+    ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 200);
+    for (i = 0; i < n && i < 16; i++) {
+        kill(children[i], SIGKILL); /* whichever of them listens */
+    }
+    h_expect(h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(), NULL), 204);
+    /* the server first has to make new children */
+    H_WAIT(5, status_at(second, "/v1/auth/me", reader) == 200);
+    H_WAIT(1, status_at(second, "/v1/auth/me", key) == 401);
+    for (i = 0; i < 20; i++) {
+        ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 401);
+    }
+}
+END_TEST
+
 static long lookups(void)
 {
     static const char name[] = "meterplex_principal_lookups_total{result=\"database\"} ";
@@ -309,6 +330,7 @@ int main(void)
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
     tcase_add_test(tcase, the_longest_key_is_remembered_too);
+    tcase_add_test(tcase, a_revocation_is_heeded_though_the_listening_child_dies);
     tcase_add_test(tcase, what_was_missed_while_nobody_listened_is_looked_up);
     tcase_add_test(tcase, many_waiting_requests_ask_once);
     tcase_add_test(tcase, known_keys_go_on_without_a_database);
