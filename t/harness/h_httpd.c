@@ -396,19 +396,24 @@ int h_alarming_logs(void)
 {
     static const char *const alarms[] = { "exit signal", "AddressSanitizer", "LeakSanitizer", "runtime error:",
                                           "stack smashing", "Assertion", ":emerg]", ":crit]", ":alert]" };
-    int found = 0;
+    int found = 0, follow;
 
     read_expected();
     for (int i = 0; i < nservers; i++) {
         char *text = h_read_file(servers[i]->log), *state = NULL;
 
+        follow = 0; /* lines of a sanitizer's report that say where */
         for (char *line = text ? strtok_r(text, "\n", &state) : NULL; line; line = strtok_r(NULL, "\n", &state)) {
             for (size_t a = 0; a < sizeof(alarms) / sizeof(*alarms); a++) {
                 if (strstr(line, alarms[a]) && !is_expected(line)) {
                     printf("# alarming line in the error log of httpd %s: %s\n", servers[i]->name, line);
                     found++;
+                    follow = strstr(line, "==ERROR") ? 60 : follow;
                     break;
                 }
+            }
+            if (follow > 0 && follow-- < 60) {
+                printf("#   %s\n", line);
             }
         }
         free(text);
