@@ -202,12 +202,6 @@ static int send_answer(core_exchange_t *exchange)
     return ap_pass_brigade(r->output_filters, bb) == APR_SUCCESS ? OK : AP_FILTER_ERROR;
 }
 
-static int refuse_method(request_rec *r, const apr_array_header_t *allowed)
-{
-    apr_table_setn(r->err_headers_out, "Allow", apr_array_pstrcat(r->pool, allowed, ','));
-    return mpx_problem_raise(r, MPX_P_METHOD_NOT_ALLOWED, "%s is not a method of this resource.", r->method);
-}
-
 static int answer_options(request_rec *r, const apr_array_header_t *allowed)
 {
     apr_table_setn(r->err_headers_out, "Allow", apr_array_pstrcat(r->pool, allowed, ','));
@@ -215,41 +209,56 @@ static int answer_options(request_rec *r, const apr_array_header_t *allowed)
     return OK;
 }
 
+static core_exchange_t *make_exchange(request_rec *r)
+{
+    core_exchange_t *exchange = apr_pcalloc(r->pool, sizeof *exchange);
+    exchange->http.r = r;
+    exchange->http.request = mpx_request_get(r);
+    exchange->http.call = &exchange->http.request->call;
+    exchange->http.params = apr_table_make(r->pool, 4);
+    exchange->http.query = apr_table_make(r->pool, 8);
+    return exchange;
+}
+
+static apr_status_t dispatch(core_exchange_t *exchange, const mpx_route_t *route, const apr_array_header_t *allowed)
+{
+    request_rec *r = exchange->http.r;
+    apr_status_t rv;
+
+    if (allowed->nelts == 0) {
+        return mpx_fail(exchange->http.call, MPX_P_NOT_FOUND, "There is nothing here.");
+    }
+    if (route == NULL) {
+        /* Answered here and not by an error of httpd, which would write an Allow of its own. */
+        apr_table_setn(r->err_headers_out, "Allow", apr_array_pstrcat(r->pool, allowed, ','));
+        return mpx_fail(exchange->http.call, MPX_P_METHOD_NOT_ALLOWED, "%s is not a method of this resource.", r->method);
+    }
+    exchange->http.route = route;
+    apr_table_setn(r->notes, "meterplex-route", route->pattern);
+    rv = run(exchange);
+    if (rv != APR_SUCCESS && exchange->http.call->problem.code == MPX_P_NONE) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "%s %s failed without saying why", route->method, route->pattern);
+        mpx_fail(exchange->http.call, MPX_P_INTERNAL, "The request could not be carried out.");
+    }
+    return rv;
+}
+
 static int on_handler(request_rec *r)
 {
     core_exchange_t *exchange;
     const mpx_route_t *route;
     apr_array_header_t *allowed;
-    apr_status_t rv;
 
     if (strcmp(r->handler, "meterplex-api") != 0) {
         return DECLINED;
     }
     allowed = apr_array_make(r->pool, 6, sizeof(const char *));
     route = find_route(r, allowed);
-    if (allowed->nelts == 0) {
-        return mpx_problem_raise(r, MPX_P_NOT_FOUND, "There is nothing here.");
-    }
-    if (r->method_number == M_OPTIONS) {
+    if (r->method_number == M_OPTIONS && allowed->nelts) {
         return answer_options(r, allowed);
     }
-    if (route == NULL) {
-        return refuse_method(r, allowed);
-    }
-    exchange = apr_pcalloc(r->pool, sizeof *exchange);
-    exchange->http.r = r;
-    exchange->http.request = mpx_request_get(r);
-    exchange->http.call = &exchange->http.request->call;
-    exchange->http.route = route;
-    exchange->http.params = apr_table_make(r->pool, 4);
-    exchange->http.query = apr_table_make(r->pool, 8);
-    apr_table_setn(r->notes, "meterplex-route", route->pattern);
-    rv = run(exchange);
-    if (rv != APR_SUCCESS) {
-        if (exchange->http.call->problem.code == MPX_P_NONE) {
-            ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "%s %s failed without saying why", route->method, route->pattern);
-            mpx_fail(exchange->http.call, MPX_P_INTERNAL, "The request could not be carried out.");
-        }
+    exchange = make_exchange(r);
+    if (dispatch(exchange, route, allowed) != APR_SUCCESS) {
         core_reply_problem(exchange);
     }
     return send_answer(exchange);

@@ -151,7 +151,8 @@ min(e.n)
 max(e.n)
 
 -- name: aggregate_avg
-round(sum(e.n * e.repeats) / nullif(sum(e.repeats) FILTER (WHERE e.n IS NOT NULL), 0), 18)
+-- A quotient has the scale of its operands at the least: without the cast a great sum would be divided to 16 digits.
+round(sum(e.n * e.repeats)::numeric(1000, 20) / nullif(sum(e.repeats) FILTER (WHERE e.n IS NOT NULL), 0), 18)
 
 -- name: aggregate_unique_count
 count(DISTINCT usage.distinct_of(e.data #> $10::text[]))::numeric

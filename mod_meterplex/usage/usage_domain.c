@@ -37,13 +37,13 @@ int usage_window_of(const char *name)
     return i > 0 ? i : -1;
 }
 
-apr_interval_time_t usage_window_shortest(usage_window_e window)
+apr_interval_time_t usage_window_length(usage_window_e window)
 {
     switch (window) {
     case USAGE_MINUTE: return apr_time_from_sec(60);
-    case USAGE_HOUR: return apr_time_from_sec(1800); /* a clock may be set back by half an hour */
-    case USAGE_DAY: return apr_time_from_sec(22 * 3600);
-    case USAGE_MONTH: return apr_time_from_sec(27 * 86400);
+    case USAGE_HOUR: return apr_time_from_sec(3600);
+    case USAGE_DAY: return apr_time_from_sec(24 * 3600);
+    case USAGE_MONTH: return apr_time_from_sec(28 * 86400);
     default: return APR_INT64_MAX;
     }
 }

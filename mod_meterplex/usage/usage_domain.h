@@ -22,8 +22,9 @@ const char *usage_zero(usage_aggregation_e aggregation);
 typedef enum usage_window { USAGE_WINDOW_NONE, USAGE_MINUTE, USAGE_HOUR, USAGE_DAY, USAGE_MONTH } usage_window_e;
 /* @return the value, or -1 */
 int usage_window_of(const char *name);
-/* Shortest length of such a window, microseconds: a bound on how many there are in a range. */
-apr_interval_time_t usage_window_shortest(usage_window_e window);
+/* Usual length of such a window, microseconds (of a month, 28 days): for judging how many there are in a range. A change of
+ * the clock makes a few shorter. */
+apr_interval_time_t usage_window_length(usage_window_e window);
 
 /* A JSON path as PostgreSQL's array literal ('{"a","b"}'). @return NULL when the path is malformed */
 const char *usage_path_literal(apr_pool_t *pool, const char *path);

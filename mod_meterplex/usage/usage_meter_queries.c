@@ -56,7 +56,7 @@ static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
     if (q->from > q->to) {
         return mpx_fail(call, MPX_P_BAD_REQUEST, "from lies after to.");
     }
-    if (q->window != USAGE_WINDOW_NONE && (q->to - q->from) / usage_window_shortest(q->window) > USAGE_WINDOWS_MAX) {
+    if (q->window != USAGE_WINDOW_NONE && (q->to - q->from) / usage_window_length(q->window) > USAGE_WINDOWS_MAX) {
         return mpx_fail(call, MPX_P_VALIDATION_FAILED,
                         "The range has more than %d windows; ask for a shorter one or for longer windows.", USAGE_WINDOWS_MAX);
     }

@@ -18,6 +18,12 @@ API_TESTS += t/api/test_api_keys
 t_api_test_api_keys_LDADD = $(HARNESS_LDADD)
 API_TESTS += t/api/test_auth
 t_api_test_auth_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_openapi
+t_api_test_openapi_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_contract
+t_api_test_contract_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_usage
+t_api_test_usage_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)

@@ -327,6 +327,11 @@ h_output_t h_httpd_test(h_httpd_t *httpd)
     return control(httpd, "-t", NULL);
 }
 
+h_output_t h_httpd_routes(h_httpd_t *httpd)
+{
+    return control(httpd, "-t", "-DDUMP_ROUTES");
+}
+
 /* --- Logs ------------------------------------------------------------------------------------------------------------------ */
 
 int h_httpd_logged(const h_httpd_t *httpd, const char *text)

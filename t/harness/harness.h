@@ -117,6 +117,7 @@ pid_t h_httpd_kill_child(h_httpd_t *httpd); /* SIGKILL to one child; waits until
 pid_t h_httpd_pid(const h_httpd_t *httpd);  /* parent; 0 when it is not running */
 int h_httpd_children(const h_httpd_t *httpd, pid_t *pids, int max); /* @return how many there are */
 h_output_t h_httpd_test(h_httpd_t *httpd);  /* httpd -t */
+h_output_t h_httpd_routes(h_httpd_t *httpd); /* httpd -t -D DUMP_ROUTES: "METHOD /path permission" lines */
 int h_httpd_logged(const h_httpd_t *httpd, const char *text); /* does the error log contain it? */
 /* A line with this text is expected: the check for alarming log lines at the end passes over it. */
 void h_httpd_expect_log(const char *text);

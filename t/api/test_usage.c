@@ -1,0 +1,263 @@
+/* Events in, meters over them, windows of the calendar, and requests counted by MeterplexMeter. */
+#include "harness.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define SCOPES "usage:read usage:write usage:backfill meters:read meters:write demo:read"
+
+static void up(void)
+{
+    h_up("<Location \"/sold\">\n"
+         "  AuthType Meterplex\n"
+         "  Require meterplex-scope demo:read\n"
+         "  MeterplexMeter sold.request prop=method:%{REQUEST_METHOD} prop=status:%{REQUEST_STATUS}\n"
+         "</Location>\n");
+}
+
+/* A tenant and a key of its own for each case. */
+static const char *fresh_key(void)
+{
+    static int n;
+    return h_key(h_tenant(h_format("usage-%d-%d", (int)getpid(), n++)), SCOPES, NULL, NULL);
+}
+
+static const h_response_t *post_as(const char *key, const char *type, const char *const *headers, const char *body,
+                                   const char *query)
+{
+    h_request_t request = { .method = "POST", .path = h_format("/v1/usage/events%s", query), .key = key, .headers = headers,
+                            .body = body, .type = type };
+    return h_send(&request);
+}
+
+static void expect_ingest(const h_response_t *r, int accepted, int duplicates)
+{
+    h_expect(r, 200);
+    h_expect_json(r, "/accepted", h_format("%d", accepted));
+    h_expect_json(r, "/duplicates", h_format("%d", duplicates));
+}
+
+static void make_meter(const char *key, const char *body)
+{
+    h_expect(h_post("/v1/meters", key, body), 201);
+}
+
+static const char *total(const char *key, const char *meter, const char *query)
+{
+    const h_response_t *r = h_get(h_format("/v1/meters/%s/usage%s", meter, query), key);
+    h_expect(r, 200);
+    return h_json_text(r, "/data/0/value");
+}
+
+START_TEST(five_forms_count_alike)
+{
+    static const char *const binary[] = { "ce-specversion: 1.0", "ce-id: 5", "ce-source: s", "ce-type: t", NULL };
+    const char *key = fresh_key(), *event = "{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"data\":{}}";
+    char one[200], two[200];
+
+    snprintf(one, sizeof one, event, 1);
+    expect_ingest(post_as(key, "application/json", NULL, one, ""), 1, 0);
+    snprintf(two, sizeof two, event, 2);
+    expect_ingest(post_as(key, "application/cloudevents+json", NULL, two, ""), 1, 0);
+    expect_ingest(post_as(key, "application/cloudevents-batch+json", NULL, h_format("[%s,%s]", one, two), ""), 0, 2);
+    snprintf(one, sizeof one, event, 3);
+    snprintf(two, sizeof two, event, 4);
+    expect_ingest(post_as(key, "application/x-ndjson", NULL, h_format("%s\n%s\n", one, two), ""), 2, 0);
+    expect_ingest(post_as(key, "application/json", binary, "{\"n\":1}", ""), 1, 0);
+    expect_ingest(post_as(key, "application/json", NULL, h_format("[%s,%s]", one, one), ""), 0, 2);
+    h_expect_problem(post_as(key, "text/csv", NULL, "x", ""), 415, "unsupported_media_type");
+    make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+    ck_assert_str_eq(total(key, "n", ""), "5");
+}
+END_TEST
+
+START_TEST(a_batch_is_stored_whole_or_not_at_all)
+{
+    const char *key = fresh_key();
+    const h_response_t *r = h_post("/v1/usage/events", key,
+                                   "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\","
+                                   "\"time\":\"yesterday\"},{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":1e40}}]");
+
+    h_expect_problem(r, 422, "validation_failed");
+    h_expect_json(r, "/errors/0/pointer", "/1/time");
+    h_expect_json(r, "/errors/1/pointer", "/2/data/v");
+    r = h_get("/v1/usage/events", key);
+    ck_assert_int_eq((int)json_array_size(json_object_get(h_json(r), "data")), 0);
+    h_expect_problem(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"typo\":1}"), 422,
+                     "validation_failed");
+    h_expect_problem(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":"
+                            "\"2015-05-17T10:05:03Z\"}"), 422, "validation_failed");
+    expect_ingest(post_as(key, NULL, NULL, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2015-05-17T10:05:03Z\"}",
+                          "?backfill=true"), 1, 0);
+}
+END_TEST
+
+START_TEST(aggregations_are_exact)
+{
+    static const struct {
+        const char *name, *value;
+    } expected[] = { { "count", "9" }, { "sum", "100000000000000000000.35" }, { "min", "-0.5" },
+                     { "max", "100000000000000000000.1" }, { "avg", "25000000000000000000.0875" }, { "unique_count", "5" },
+                     { "latest", "0.5" } };
+    const char *key = fresh_key();
+
+    expect_ingest(h_post("/v1/usage/events", key,
+        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":100000000000000000000.1}},"
+        "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
+        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
+        "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
+        "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{\"v\":\"NaN\"}}]"),
+        5, 0);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *name = expected[i].name;
+        make_meter(key, h_format("{\"key\":\"m-%s\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"%s\"%s}", name, name,
+                                 i ? ",\"value_property\":\"$.v\"" : ""));
+        ck_assert_str_eq(total(key, h_format("m-%s", name), ""), expected[i].value);
+    }
+    h_expect_json(h_get("/v1/meters/m-sum", key), "/status/invalid", "1");
+}
+END_TEST
+
+START_TEST(groups_filters_and_subjects)
+{
+    const char *key = fresh_key();
+    const h_response_t *r;
+
+    expect_ingest(h_post("/v1/usage/events", key,
+        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":1,\"model\":\"a\",\"region\":\"eu\"}},"
+        "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u2\",\"data\":{\"v\":2,\"model\":\"b, c\",\"region\":\"eu\"}},"
+        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":4,\"region\":\"us\"}},"
+        "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":8,\"model\":\"a\",\"region\":\"ap\"}}]"), 4, 0);
+    make_meter(key, "{\"key\":\"v\",\"name\":\"v\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
+                    "\"group_by\":{\"model\":\"$.model\"},\"filters\":{\"region\":[\"eu\",\"us\"]}}");
+    ck_assert_str_eq(total(key, "v", ""), "7");
+    ck_assert_str_eq(total(key, "v", "?subject=u1"), "5");
+    ck_assert_str_eq(total(key, "v", "?filter%5Bmodel%5D=a"), "1");
+    r = h_get("/v1/meters/v/usage?group_by=model", key);
+    h_expect_json(r, "/data/0/group/model", "a");
+    h_expect_json(r, "/data/0/value", "1");
+    h_expect_json(r, "/data/1/group/model", "b, c");
+    h_expect_json(r, "/data/2/group/model", "null");
+    h_expect_json(r, "/data/2/value", "4");
+    h_expect_problem(h_get("/v1/meters/v/usage?group_by=nope", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/v/usage?window=week", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/v/usage?timezone=Mars/Phobos", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/v/usage?window=minute&from=2020-01-01T00:00:00Z&to=2021-01-01T00:00:00Z", key), 422,
+                     "validation_failed");
+}
+END_TEST
+
+/* One event at each instant; the day that it lies in, from the zone's own rules. Havana: midnight comes twice on 2026-11-01;
+ * Cairo: it is missing on 2026-04-24; Apia: 2011-12-30 is missing. */
+START_TEST(days_are_the_calendars)
+{
+    static const struct {
+        const char *zone, *from, *to, *time, *start, *end;
+    } days[] = {
+        { "America/Havana", "2026-10-30T00:00:00Z", "2026-11-04T00:00:00Z", "2026-11-01T04:30:00Z", "2026-11-01T04:00:00Z",
+          "2026-11-02T05:00:00Z" },
+        { "America/Havana", "2026-10-30T00:00:00Z", "2026-11-04T00:00:00Z", "2026-11-01T03:59:59Z", "2026-10-31T04:00:00Z",
+          "2026-11-01T04:00:00Z" },
+        { "Africa/Cairo", "2026-04-20T00:00:00Z", "2026-04-28T00:00:00Z", "2026-04-23T22:00:00Z", "2026-04-23T22:00:00Z",
+          "2026-04-24T21:00:00Z" },
+        { "Europe/Berlin", "2026-03-27T00:00:00Z", "2026-03-31T00:00:00Z", "2026-03-29T12:00:00Z", "2026-03-28T23:00:00Z",
+          "2026-03-29T22:00:00Z" },
+        { "Pacific/Apia", "2011-12-28T00:00:00Z", "2012-01-02T00:00:00Z", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z",
+          "2011-12-31T10:00:00Z" },
+    };
+    for (size_t i = 0; i < sizeof days / sizeof *days; i++) {
+        const char *key = fresh_key();
+        const h_response_t *r;
+        expect_ingest(post_as(key, NULL, NULL, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", days[i].time),
+                              "?backfill=true"), 1, 0);
+        make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+        r = h_get(h_format("/v1/meters/n/usage?window=day&timezone=%s&from=%s&to=%s", days[i].zone, days[i].from, days[i].to), key);
+        h_expect_json(r, "/data/0/window_start", days[i].start);
+        h_expect_json(r, "/data/0/window_end", days[i].end);
+    }
+}
+END_TEST
+
+START_TEST(windows_tile_the_range)
+{
+    static const char *const zones[] = { "UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Asia/Kathmandu" };
+    static const char *const windows[] = { "hour", "day", "month" };
+    const char *key = fresh_key();
+
+    make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+    for (size_t z = 0; z < sizeof zones / sizeof *zones; z++) {
+        for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
+            const h_response_t *r = h_get(h_format("/v1/meters/n/usage?window=%s&timezone=%s&fill=zero&from=2026-03-01T00:00:00Z"
+                                                   "&to=2026-11-15T00:00:00Z", windows[w], zones[z]), key);
+            json_t *data = json_object_get(h_json(r), "data");
+            size_t n = json_array_size(data);
+            ck_assert_int_gt((int)n, 8);
+            for (size_t i = 1; i < n; i++) {
+                ck_assert_str_eq(json_string_value(json_object_get(json_array_get(data, i), "window_start")),
+                                 json_string_value(json_object_get(json_array_get(data, i - 1), "window_end")));
+                ck_assert_str_eq(json_string_value(json_object_get(json_array_get(data, i), "value")), "0");
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(platform_meters_are_in_every_tenant)
+{
+    const char *key = fresh_key(), *name = h_format("platform-%d", (int)getpid());
+    const char *body = h_format("{\"key\":\"%s\",\"name\":\"p\",\"event_type\":\"t\",\"aggregation\":\"count\",\"scope\":\"all\"}", name);
+
+    h_expect_problem(h_post("/v1/meters", key, body), 403, "forbidden");
+    make_meter(h_admin_key(), body);
+    h_expect(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}"), 200);
+    ck_assert_str_eq(total(key, name, ""), "1");
+    h_expect_problem(h_post("/v1/meters", key, h_format("{\"key\":\"%s\",\"name\":\"p\",\"event_type\":\"t\","
+                            "\"aggregation\":\"count\"}", name)), 409, "conflict");
+    h_expect_problem(h_call("DELETE", h_format("/v1/meters/%s", name), key, NULL), 403, "forbidden");
+    h_expect(h_call("DELETE", h_format("/v1/meters/%s", name), h_admin_key(), NULL), 204);
+}
+END_TEST
+
+static int counted(const char *key, const char *query, const char *value)
+{
+    const char *now = total(key, "sold", query);
+    return now && strcmp(now, value) == 0;
+}
+
+START_TEST(finished_requests_are_counted_within_two_seconds)
+{
+    const char *key = fresh_key();
+    const h_response_t *r;
+
+    make_meter(key, "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\","
+                    "\"group_by\":{\"method\":\"$.method\",\"status\":\"$.status\"}}");
+    for (int i = 0; i < 7; i++) {
+        h_get("/sold/nothing", key);
+    }
+    h_call("POST", "/sold/nothing", key, "{}");
+    h_expect_problem(h_get("/sold/nothing", NULL), 401, "unauthenticated");
+    H_WAIT(2, counted(key, "", "8"));
+    ck_assert_str_eq(total(key, "sold", "?filter%5Bmethod%5D=POST"), "1");
+    ck_assert_str_eq(total(key, "sold", "?filter%5Bstatus%5D=404"), "8");
+    r = h_get("/v1/usage/events?type=sold.request", key);
+    ck_assert_int_le((int)json_array_size(json_object_get(h_json(r), "data")), 8);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("usage");
+    TCase *tcase = tcase_create("usage");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, five_forms_count_alike);
+    tcase_add_test(tcase, a_batch_is_stored_whole_or_not_at_all);
+    tcase_add_test(tcase, aggregations_are_exact);
+    tcase_add_test(tcase, groups_filters_and_subjects);
+    tcase_add_test(tcase, days_are_the_calendars);
+    tcase_add_test(tcase, windows_tile_the_range);
+    tcase_add_test(tcase, platform_meters_are_in_every_tenant);
+    tcase_add_test(tcase, finished_requests_are_counted_within_two_seconds);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
