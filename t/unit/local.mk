@@ -5,6 +5,8 @@
 EXTRA_DIST += t/unit/tap.h
 
 UNIT_TESTS += t/unit/test_cache
+UNIT_TESTS += t/unit/test_cells
+UNIT_TESTS += t/unit/test_counters
 UNIT_TESTS += t/unit/test_event
 UNIT_TESTS += t/unit/test_identity_domain
 t_unit_test_identity_domain_LDADD = libmpx_identity.la libmpx_db.la $(LDADD) $(PQ_LIBS)
@@ -15,6 +17,7 @@ UNIT_TESTS += t/unit/test_json_random
 t_unit_test_json_random_LDADD = $(LDADD) $(JANSSON_LIBS)
 t_unit_test_json_random_CPPFLAGS = $(t_unit_test_json_CPPFLAGS)
 UNIT_TESTS += t/unit/test_jsonw
+UNIT_TESTS += t/unit/test_rate
 UNIT_TESTS += t/unit/test_schema
 
 if TESTS_ENABLED

@@ -1,0 +1,164 @@
+/* mpx_cells: limits shared by processes: exact, whatever they do at once, and whole after a kill. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <apr_general.h>
+#include <sodium.h>
+
+#include "mpx_cells.h"
+#include "tap.h"
+
+#define NOW APR_UINT64_C(1000000000000)
+
+static const unsigned char secret[MPX_CELLS_SECRET] = "a secret of test";
+
+static void *shared_memory(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    return memory;
+}
+
+/* Processes that hammer: each counts what it was allowed into its own word. */
+static void hammer(mpx_cells_t *cells, apr_uint64_t *allowed, int keys, long tries, apr_uint64_t step)
+{
+    mpx_rate_t rate = { 100, 86400, 100 };
+    for (long i = 0; i < tries; i++) {
+        char key[16];
+        mpx_gcra_t g;
+        int k = (int)((i * 7919) % keys);
+        apr_size_t len = (apr_size_t)snprintf(key, sizeof key, "key %d", k);
+        if (mpx_cells_charge(cells, key, len, &rate, NOW + (apr_uint64_t)i * step, 1, &g) && g.allowed) {
+            __atomic_fetch_add(&allowed[k], 1, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+START_TEST(exactly_the_burst_passes_in_four_processes)
+{
+    size_t size = 1 << 20;
+    mpx_cells_t *cells = mpx_cells_format(shared_memory(size), size, secret);
+    apr_uint64_t *allowed = shared_memory(4096);
+
+    for (int p = 0; p < 4; p++) {
+        if (fork() == 0) {
+            hammer(cells, allowed, 50, 250000, 0);
+            _exit(0);
+        }
+    }
+    while (wait(NULL) > 0) {
+    }
+    for (int k = 0; k < 50; k++) {
+        ck_assert_msg(allowed[k] == 100, "key %d: %llu of a limit of 100", k, (unsigned long long)allowed[k]);
+    }
+    ck_assert(mpx_cells_used(cells, NOW) == 50);
+}
+END_TEST
+
+/* A single bucket, six keys whose states run out all the time: cells change hands constantly, between processes that share
+ * one clock. One unit a second: over the whole run a key can pass once for each second, and once from rest. */
+START_TEST(changing_hands_admits_nobody_too_often)
+{
+    enum { KEYS = 6, SECONDS = 100, STEPS = 100000 };
+    mpx_cells_t *cells = mpx_cells_format(shared_memory(4096), 256, secret);
+    mpx_rate_t rate = { 1, 1, 1 };
+    apr_uint64_t *passed = shared_memory(4096), *clock = shared_memory(4096);
+
+    for (int p = 0; p < 4; p++) {
+        if (fork() == 0) {
+            for (;;) {
+                apr_uint64_t step = __atomic_fetch_add(clock, 1, __ATOMIC_ACQ_REL), k = step * 31 % KEYS;
+                apr_uint64_t now = NOW + step * (SECONDS * APR_UINT64_C(1000000000) / STEPS);
+                mpx_gcra_t g;
+                if (step >= STEPS) {
+                    _exit(0);
+                }
+                if (mpx_cells_charge(cells, &k, sizeof k, &rate, now, 1, &g) && g.allowed) {
+                    __atomic_fetch_add(&passed[k], 1, __ATOMIC_RELAXED);
+                }
+            }
+        }
+    }
+    while (wait(NULL) > 0) {
+    }
+    for (int k = 0; k < KEYS; k++) {
+        ck_assert_msg(passed[k] <= SECONDS + 1, "key %d passed %llu times in %d s", k, (unsigned long long)passed[k], SECONDS);
+        ck_assert_msg(passed[k] >= SECONDS / 2, "key %d passed only %llu times", k, (unsigned long long)passed[k]);
+    }
+}
+END_TEST
+
+START_TEST(a_kill_leaves_a_table_that_works)
+{
+    size_t size = 1 << 16;
+    mpx_cells_t *cells = mpx_cells_format(shared_memory(size), size, secret);
+    apr_uint64_t *allowed = shared_memory(4096);
+    mpx_rate_t rate = { 100, 86400, 100 };
+    mpx_gcra_t g;
+
+    for (int round = 0; round < 50; round++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            hammer(cells, allowed, 200, 100000000, 0);
+            _exit(0);
+        }
+        for (volatile int spin = 0; spin < 200000 + round * 1000; spin++) {
+        }
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    for (int k = 0; k < 200; k++) {
+        char key[16];
+        apr_size_t len = (apr_size_t)snprintf(key, sizeof key, "key %d", k);
+        /* a charge may have been made and not counted by who was killed, never the other way round */
+        mpx_cells_look(cells, key, len, &rate, NOW, 1, &g);
+        ck_assert(allowed[k] <= 100 && 100 - g.remaining >= allowed[k]);
+    }
+    ck_assert_int_eq(mpx_cells_charge(cells, "another", 7, &rate, NOW, 1, &g), 1);
+    ck_assert(g.allowed && g.remaining == 99);
+}
+END_TEST
+
+START_TEST(full_says_so_and_refund_gives_back)
+{
+    mpx_cells_t *cells = mpx_cells_format(shared_memory(4096), 256, secret);
+    mpx_rate_t rate = { 5, 60, 5 };
+    mpx_gcra_t g;
+    int rooms = 0;
+
+    for (int k = 0; k < 20; k++) {
+        rooms += mpx_cells_charge(cells, &k, sizeof k, &rate, NOW, 1, &g);
+        ck_assert(g.allowed);
+    }
+    ck_assert_int_eq(rooms, 7);
+    ck_assert(mpx_cells_used(cells, NOW) == 7);
+    for (int k = 0; k < 20; k++) {
+        mpx_cells_refund(cells, &k, sizeof k, &rate, 1);
+        mpx_cells_look(cells, &k, sizeof k, &rate, NOW, 5, &g);
+        ck_assert(g.allowed);
+    }
+    ck_assert(mpx_cells_used(cells, NOW) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cells");
+    TCase *tcase = tcase_create("cells");
+
+    apr_initialize();
+    if (sodium_init() < 0) {
+        return 1;
+    }
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, exactly_the_burst_passes_in_four_processes);
+    tcase_add_test(tcase, changing_hands_admits_nobody_too_often);
+    tcase_add_test(tcase, a_kill_leaves_a_table_that_works);
+    tcase_add_test(tcase, full_says_so_and_refund_gives_back);
+    suite_add_tcase(suite, tcase);
+    return tap_run(suite);
+}
