@@ -24,6 +24,8 @@ API_TESTS += t/api/test_contract
 t_api_test_contract_LDADD = $(HARNESS_LDADD)
 API_TESTS += t/api/test_usage
 t_api_test_usage_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_numeric
+t_api_test_numeric_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)

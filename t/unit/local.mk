@@ -19,6 +19,10 @@ t_unit_test_json_random_CPPFLAGS = $(t_unit_test_json_CPPFLAGS)
 UNIT_TESTS += t/unit/test_jsonw
 UNIT_TESTS += t/unit/test_rate
 UNIT_TESTS += t/unit/test_schema
+UNIT_TESTS += t/unit/test_uuid
+UNIT_TESTS += t/unit/test_time
+UNIT_TESTS += t/unit/test_net
+UNIT_TESTS += t/unit/test_apikey
 
 if TESTS_ENABLED
 check_PROGRAMS += $(UNIT_TESTS)
