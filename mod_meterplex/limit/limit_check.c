@@ -251,9 +251,10 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
 
 /* --- The decision ---------------------------------------------------------------------------------------------------------------- */
 
-static void look(charge_t *charge, apr_uint64_t now)
+/* What a charge of this cost would lead to; 0: how things stand. */
+static void look(charge_t *charge, apr_uint64_t now, apr_uint64_t cost)
 {
-    mpx_cells_look(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result);
+    mpx_cells_look(charge->cells, charge->key, charge->key_len, charge->rate, now, cost, &charge->result);
 }
 
 static int take(charge_t *charge, apr_uint64_t now)
@@ -270,7 +271,7 @@ static int take_all(charge_t *charges, int n, apr_uint64_t now)
     int i, refused = 0;
 
     for (i = 0; n > 1 && i < n; i++) {
-        look(&charges[i], now);
+        look(&charges[i], now, charges[i].cost);
         refused += !charges[i].result.allowed;
     }
     for (i = 0; !refused && i < n; i++) {
@@ -278,9 +279,13 @@ static int take_all(charge_t *charges, int n, apr_uint64_t now)
             refused = 1;
             while (--i >= 0) {
                 mpx_cells_refund(charges[i].cells, charges[i].key, charges[i].key_len, charges[i].rate, charges[i].cost);
-                look(&charges[i], now);
             }
             break;
+        }
+    }
+    for (i = 0; refused && i < n; i++) {
+        if (charges[i].result.allowed) {
+            look(&charges[i], now, 0); /* not charged: its fields say what is really left */
         }
     }
     return !refused;

@@ -26,6 +26,10 @@ API_TESTS += t/api/test_usage
 t_api_test_usage_LDADD = $(HARNESS_LDADD)
 API_TESTS += t/api/test_numeric
 t_api_test_numeric_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_limit
+t_api_test_limit_LDADD = $(HARNESS_LDADD)
+API_TESTS += t/api/test_faults
+t_api_test_faults_LDADD = $(HARNESS_LDADD)
 
 if TESTS_ENABLED
 check_PROGRAMS += $(API_TESTS) $(FAULT_TESTS)

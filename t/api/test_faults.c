@@ -1,0 +1,271 @@
+/* What outlives what: PostgreSQL gone, frozen and back; httpd's processes killed and reloaded under load. */
+#include "harness.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SCOPES "usage:read usage:write meters:read meters:write demo:read"
+
+static void up(void)
+{
+    h_up("StartServers 3\n"
+         "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexMeter sold.request\n</Location>\n");
+}
+
+static const char *fresh_key(void)
+{
+    static int n;
+    const char *key = h_key(h_tenant(h_format("fault-%d-%d", (int)getpid(), n++)), SCOPES, NULL, NULL);
+    h_expect(h_post("/v1/meters", key, "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"), 201);
+    h_expect(h_post("/v1/meters", key, "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}"), 201);
+    return key;
+}
+
+static int ready(void)
+{
+    return h_get("/health/ready", NULL)->status == 200;
+}
+
+static int works(const char *key)
+{
+    return h_get("/v1/meters", key)->status == 200;
+}
+
+static long total(const char *key, const char *meter)
+{
+    const h_response_t *r = h_get(h_format("/v1/meters/%s/usage", meter), key);
+    const char *value = r->status == 200 ? h_json_text(r, "/data/0/value") : NULL;
+    return value ? atol(value) : -1;
+}
+
+/* Counters of a load that other processes make. */
+typedef struct load {
+    volatile int stop;
+    long served, refused, broken, acknowledged;
+} load_t;
+
+static load_t *load_make(void)
+{
+    load_t *load = mmap(NULL, sizeof *load, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(load, MAP_FAILED);
+    return load;
+}
+
+static void get_for_ever(load_t *load, const char *key)
+{
+    while (!load->stop) {
+        int status = h_get("/sold/x", key)->status;
+        __atomic_fetch_add(status == 404 ? &load->served : status == 0 ? &load->broken : &load->refused, 1, __ATOMIC_RELAXED);
+    }
+    _exit(0);
+}
+
+/* Each event until it is acknowledged: what is answered otherwise, or not at all, is sent again under the same id. */
+static void send_for_ever(load_t *load, const char *key, int sender)
+{
+    for (int i = 0; !load->stop; i++) {
+        const char *event = h_format("{\"id\":\"%d-%d\",\"source\":\"load\",\"type\":\"sent\"}", sender, i);
+        while (h_post("/v1/usage/events", key, event)->status != 200 && !load->stop) {
+        }
+        if (!load->stop) {
+            __atomic_fetch_add(&load->acknowledged, 1, __ATOMIC_RELAXED);
+        }
+    }
+    _exit(0);
+}
+
+static void load_start(load_t *load, const char *key, pid_t pids[4])
+{
+    for (int p = 0; p < 4; p++) {
+        pids[p] = fork();
+        ck_assert_int_ge(pids[p], 0);
+        if (pids[p] == 0) {
+            p < 2 ? get_for_ever(load, key) : send_for_ever(load, key, p);
+        }
+    }
+    H_WAIT(10, load->served > 50 && load->acknowledged > 5);
+}
+
+static void load_end(load_t *load, pid_t pids[4])
+{
+    load->stop = 1;
+    for (int p = 0; p < 4; p++) {
+        waitpid(pids[p], NULL, 0);
+    }
+}
+
+/* Memory segments and semaphores of System V and POSIX. */
+static int segments(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/dev/shm");
+    char line[1024];
+    const char *const tables[] = { "/proc/sysvipc/shm", "/proc/sysvipc/sem" };
+
+    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+        n += strstr(e->d_name, "PostgreSQL") == NULL; /* other programs' clusters come and go */
+    }
+    closedir(dir);
+    for (int i = 0; i < 2; i++) {
+        FILE *f = fopen(tables[i], "r");
+        while (f && fgets(line, sizeof line, f)) {
+            n += strstr(line, "apache") != NULL;
+        }
+        if (f) {
+            fclose(f);
+        }
+    }
+    return n;
+}
+
+START_TEST(without_a_database_known_keys_are_served)
+{
+    const char *key = fresh_key();
+    long before;
+
+    h_expect(h_get("/sold/x", key), 404);
+    H_WAIT(5, total(key, "sold") == 1);
+    h_pg_stop(H_PG_IMMEDIATE);
+    for (int i = 0; i < 10; i++) {
+        const h_response_t *r = h_get("/v1/meters", key);
+        h_expect_problem(r, 503, "unavailable");
+        ck_assert_int_ge(atoi(h_header(r, "retry-after")), 1);
+        ck_assert_msg(r->seconds < 1, "%g s", r->seconds);
+        h_expect(h_get("/sold/x", key), 404);
+        /* an unknown key is neither refused nor waited for */
+        r = h_get("/sold/x", "mpx_live_0000000000000000000000000000000000000000000_000000");
+        ck_assert_msg(r->status == 401 && r->seconds < 1, "a wrong checksum needs no database");
+    }
+    h_pg_start();
+    H_WAIT(5, ready() && works(key));
+    before = 11;
+    H_WAIT(5, total(key, "sold") == before);
+}
+END_TEST
+
+static void signal_cluster(int signal_number)
+{
+    const char *list = h_format("/proc/%d/task/%d/children", (int)h_pg_pid(), (int)h_pg_pid());
+    char *text = h_read_file(list), *state = NULL;
+
+    kill(h_pg_pid(), signal_number);
+    for (char *pid = text ? strtok_r(text, " ", &state) : NULL; pid; pid = strtok_r(NULL, " ", &state)) {
+        kill((pid_t)atoi(pid), signal_number);
+    }
+}
+
+START_TEST(a_frozen_database_costs_nobody_a_second)
+{
+    const char *key = fresh_key();
+
+    h_expect(h_get("/sold/x", key), 404);
+    signal_cluster(SIGSTOP);
+    for (int i = 0; i < 8; i++) {
+        const h_response_t *r = h_get("/v1/meters", key);
+        int status = r->status;
+        double seconds = r->seconds;
+        if (status != 503 || seconds >= 1) {
+            signal_cluster(SIGCONT);
+            ck_abort_msg("answer %d: status %d after %g s", i, status, seconds);
+        }
+        if (h_get("/sold/x", key)->status != 404) {
+            signal_cluster(SIGCONT);
+            ck_abort_msg("a known key is not served");
+        }
+    }
+    signal_cluster(SIGCONT);
+    H_WAIT(5, ready() && works(key));
+}
+END_TEST
+
+START_TEST(killed_processes_lose_and_double_nothing)
+{
+    const char *key = fresh_key();
+    load_t *load = load_make();
+    pid_t pids[4];
+    long served;
+
+    load_start(load, key, pids);
+    for (int i = 0; i < 3; i++) {
+        long aim = load->served + 200;
+        h_httpd_kill_child(h_main_httpd);
+        H_WAIT(10, load->served > aim);
+    }
+    h_httpd_kill(h_main_httpd);
+    h_httpd_start(h_main_httpd);
+    served = load->served + 200;
+    H_WAIT(10, load->served > served);
+    load_end(load, pids);
+    served = load->served;
+    ck_assert_int_eq(load->refused, 0);
+    /* A request that was cut off may have been counted before its connection was: one for each connection that broke. */
+    H_WAIT(5, total(key, "sold") >= served);
+    ck_assert_msg(total(key, "sold") <= served + load->broken, "%ld counted, %ld served, %ld cut off", total(key, "sold"), served,
+                  load->broken);
+    ck_assert_msg(total(key, "sent") >= load->acknowledged && total(key, "sent") <= load->acknowledged + 2,
+                  "%ld events, %ld acknowledged", total(key, "sent"), load->acknowledged);
+}
+END_TEST
+
+START_TEST(fifty_reloads_lose_nothing)
+{
+    const char *key = fresh_key();
+    load_t *load = load_make();
+    pid_t pids[4];
+    int before = segments();
+
+    load_start(load, key, pids);
+    for (int i = 0; i < 50; i++) {
+        h_httpd_graceful(h_main_httpd);
+    }
+    load_end(load, pids);
+    ck_assert_int_eq(load->refused, 0);
+    /* A kept-alive connection that is closed just as the next request is sent is the client's to repeat (RFC 9112 9.3.1): such a
+     * request was not begun, and not counted. */
+    H_WAIT(5, total(key, "sold") == load->served);
+    ck_assert_msg(total(key, "sent") >= load->acknowledged && total(key, "sent") <= load->acknowledged + 2,
+                  "%ld events, %ld acknowledged", total(key, "sent"), load->acknowledged);
+    ck_assert_int_eq(segments(), before);
+}
+END_TEST
+
+START_TEST(a_restart_of_the_database_under_load_doubles_nothing)
+{
+    const char *key = fresh_key();
+    load_t *load = load_make();
+    pid_t pids[4];
+
+    load_start(load, key, pids);
+    for (int i = 0; i < 3; i++) {
+        long aim = load->acknowledged + 20;
+        h_pg_stop(H_PG_IMMEDIATE);
+        h_pg_start();
+        H_WAIT(10, load->acknowledged > aim);
+    }
+    load_end(load, pids);
+    ck_assert_int_eq(load->refused, 0);
+    H_WAIT(5, total(key, "sold") == load->served);
+    ck_assert_msg(total(key, "sent") >= load->acknowledged && total(key, "sent") <= load->acknowledged + 2,
+                  "%ld events, %ld acknowledged", total(key, "sent"), load->acknowledged);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("faults");
+    TCase *tcase = tcase_create("faults");
+
+    tcase_set_timeout(tcase, 240);
+    tcase_add_test(tcase, without_a_database_known_keys_are_served);
+    tcase_add_test(tcase, a_frozen_database_costs_nobody_a_second);
+    tcase_add_test(tcase, killed_processes_lose_and_double_nothing);
+    tcase_add_test(tcase, a_restart_of_the_database_under_load_doubles_nothing);
+    tcase_add_test(tcase, fifty_reloads_lose_nothing);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
