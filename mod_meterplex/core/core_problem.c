@@ -101,6 +101,7 @@ const char *core_problem_text(request_rec *r, const mpx_request_t *request, cons
 {
     mpx_jsonw_t *w = mpx_jsonw_make(r->pool);
     const request_rec *first = r;
+    const char *text;
 
     while (first->prev) {
         first = first->prev;
@@ -122,7 +123,9 @@ const char *core_problem_text(request_rec *r, const mpx_request_t *request, cons
         mpx_jsonw_member_raw(w, "violated-policies", problem->violated_policies, strlen(problem->violated_policies));
     }
     mpx_jsonw_end(w);
-    return mpx_jsonw_text(w, len);
+    text = apr_pstrcat(r->pool, mpx_jsonw_text(w, NULL), "\n", NULL);
+    *len = strlen(text);
+    return text;
 }
 
 /* RFC 6750 section 3: an error is named only when a credential was given. */
