@@ -41,7 +41,8 @@ typedef struct db_pool {
     apr_thread_cond_t *available, *wanted;
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
-    int nidle, open, max, waiting, borrowed, stopping;
+    mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
+    int ndead, nidle, open, max, waiting, borrowed, stopping;
     int listening;          /* threads inside mpx_listen_wait() */
     mpx_db_t *heart;        /* the pulse's own; NULL until a first connection has been made */
     mpx_db_t *pattern;      /* the first heart, kept to the end: its parameters are those of every further connection */
@@ -83,13 +84,35 @@ static void hand_back(db_pool_t *p, mpx_db_t *db)
     dbd_close(p->server, core_db_owner(db));
 }
 
+/* Any thread. Handing back takes mod_dbd's lock, which the opener may hold for the whole of a connect that nobody answers:
+ * so it is left to the opener itself. */
 static void discard(db_pool_t *p, mpx_db_t *db)
 {
     core_db_break(db);
-    hand_back(p, db);
     lock(p);
-    p->open--;
+    p->dead[p->ndead++] = db; /* never more than are open */
+    apr_thread_cond_signal(p->wanted);
     unlock(p);
+}
+
+/* The opener only. */
+static void bury_dead(db_pool_t *p)
+{
+    for (;;) {
+        mpx_db_t *db = NULL;
+        lock(p);
+        if (p->ndead > 0) {
+            db = p->dead[--p->ndead];
+        }
+        unlock(p);
+        if (db == NULL) {
+            return;
+        }
+        hand_back(p, db);
+        lock(p);
+        p->open--;
+        unlock(p);
+    }
 }
 
 static void discard_idle(db_pool_t *p)
@@ -277,7 +300,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
         /* The first connection is made without being asked for: it tells whether the database is there. */
         int needed = (p->waiting > p->nidle && p->open < p->max) || (p->open == 0 && p->pattern == NULL);
         int down = p->down;
-        if (!needed && !down) {
+        if (!needed && !down && p->ndead == 0) {
             apr_thread_cond_timedwait(p->wanted, p->mutex, apr_time_from_sec(1));
         }
         else if (down) {
@@ -291,6 +314,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
             p->max = configured;
         }
         unlock(p);
+        bury_dead(p);
         if (down) {
             seek(p, scratch);
         }
@@ -431,6 +455,7 @@ static apr_status_t pool_stop(void *data)
     apr_thread_join(&ignored, p->opener);
     apr_thread_join(&ignored, p->pulse);
     listeners_stop(p);
+    bury_dead(p);
     while (p->nidle > 0) {
         hand_back(p, p->idle[--p->nidle].db);
     }

@@ -1,7 +1,7 @@
 /* usage_capture.c: MeterplexMeter TYPE [value=EXPR] [subject=EXPR] [prop=NAME:EXPR]... [when=EXPR].
  *
- * A request is counted once, when it is over, whatever it became on the way (internal redirect, error document,
- * subrequests): log_transaction runs once for it. Counted is what was let through: a request that a credential check, a
+ * A request is counted once, when its answer ends, whatever it became on the way (internal redirect, error document,
+ * subrequests). Counted is what was let through: a request that a credential check, a
  * limit or a quota has refused never reached what is sold.
  */
 #include "usage_capture.h"
@@ -21,6 +21,7 @@ APLOG_USE_MODULE(meterplex_usage);
 
 static apr_size_t counters_size = COUNTERS_DEFAULT;
 static mpx_metric_t metric_unattributed;
+static ap_filter_rec_t *count_filter;
 
 void *usage_capture_create_dir_config(apr_pool_t *pool, char *path)
 {
@@ -258,25 +259,60 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
     usage_counters_add(&request->principal->tenant, meter->type, subject, data_of(r, meter));
 }
 
-static int capture_log_transaction(request_rec *first)
+/* @param last what the client gets: after an internal redirect or an error document, another than the first */
+static void capture(mpx_request_t *request, request_rec *last)
 {
-    mpx_request_t *request = mpx_request_get(first);
     const apr_array_header_t *meters = request->usage;
-    request_rec *last = first;
     int i;
 
-    if (meters == NULL) {
-        return DECLINED;
-    }
+    request->usage = NULL; /* once */
     if (request->principal == NULL) {
         mpx_metric_add(metric_unattributed, 1);
-        return DECLINED;
-    }
-    while (last->next) {
-        last = last->next; /* what an internal redirect or an error document has made of it: its status and fields */
+        return;
     }
     for (i = 0; i < meters->nelts; i++) {
         capture_one(last, request, APR_ARRAY_IDX(meters, i, const capture_meter_t *));
+    }
+}
+
+/* Counts when the end of the answer passes on its way out, just before the client can have all of it: whoever got an answer
+ * is counted, even if the process is killed in the next instant. Behind the filters that know status and length. */
+static apr_status_t capture_filter(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    if (!APR_BRIGADE_EMPTY(bb) && APR_BUCKET_IS_METADATA(APR_BRIGADE_LAST(bb))) {
+        apr_bucket *b;
+        for (b = APR_BRIGADE_LAST(bb); b != APR_BRIGADE_SENTINEL(bb) && APR_BUCKET_IS_METADATA(b); b = APR_BUCKET_PREV(b)) {
+            if (APR_BUCKET_IS_EOS(b)) {
+                mpx_request_t *request = mpx_request_get(f->r);
+                if (request->usage) {
+                    capture(request, f->r);
+                }
+                ap_remove_output_filter(f);
+                break;
+            }
+        }
+    }
+    return ap_pass_brigade(f->next, bb);
+}
+
+static void capture_insert_filter(request_rec *r)
+{
+    if (r->main == NULL && mpx_request_get(r)->usage) {
+        ap_add_output_filter_handle(count_filter, NULL, r, r->connection);
+    }
+}
+
+/* What ended without an answer that went its whole way. */
+static int capture_log_transaction(request_rec *first)
+{
+    mpx_request_t *request = mpx_request_get(first);
+    request_rec *last = first;
+
+    while (last->next) {
+        last = last->next;
+    }
+    if (request->usage) {
+        capture(request, last);
     }
     return DECLINED;
 }
@@ -334,6 +370,9 @@ void usage_capture_register_hooks(apr_pool_t *pool)
 {
     counters_size = COUNTERS_DEFAULT;
     ap_hook_fixups(capture_fixups, NULL, NULL, APR_HOOK_REALLY_LAST);
+    count_filter = ap_register_output_filter("METERPLEX_METER", capture_filter, NULL, AP_FTYPE_CONNECTION - 1);
+    ap_hook_insert_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_insert_error_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);
     ap_hook_log_transaction(capture_log_transaction, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_expr_lookup(variable_lookup, NULL, NULL, APR_HOOK_MIDDLE);
 }
