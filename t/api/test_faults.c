@@ -197,7 +197,8 @@ START_TEST(killed_processes_lose_and_double_nothing)
     pid_t pids[4];
     long served;
 
-    h_httpd_expect_log("cgisock"); /* mod_cgid's child, when its parent is killed under it */
+    h_httpd_expect_log("cgisock"); /* mod_cgid's daemon, when its parent is killed under it */
+    h_httpd_expect_log("cgid daemon failed to initialize");
     load_start(load, key, pids);
     for (int i = 0; i < 3; i++) {
         long aim = load->served + 200;
