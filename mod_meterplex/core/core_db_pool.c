@@ -42,6 +42,7 @@ typedef struct db_pool {
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
+    apr_time_t last_ok;     /* when a connection was last given back in order: proof that the database is there */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
     int listening;          /* threads inside mpx_listen_wait() */
     mpx_db_t *heart;        /* the pulse's own; NULL until a first connection has been made */
@@ -186,8 +187,9 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     }
     lock(p);
     p->borrowed--;
+    p->last_ok = apr_time_now();
     p->idle[p->nidle].db = db;
-    p->idle[p->nidle++].since = apr_time_now();
+    p->idle[p->nidle++].since = p->last_ok;
     apr_thread_cond_signal(p->available);
     unlock(p);
 }
@@ -236,7 +238,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
             p->max = others; /* the server takes no more of us; grows again when one of them goes */
         }
         unlock(p);
-        if (others == 0) {
+        if (others == 0 && apr_time_now() - p->last_ok > PULSE_INTERVAL) {
             set_down(p, 1, "no connection can be made");
         }
         return;
@@ -401,7 +403,8 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
             if (!core_db_usable(p->heart)) {
                 heart_renew(p);
             }
-            if (!beats(p, scratch)) {
+            /* A pulse that fails while statements succeed is about its own connection. */
+            if (!beats(p, scratch) && apr_time_now() - p->last_ok > PULSE_INTERVAL) {
                 set_down(p, 1, "no sign of life");
             }
         }

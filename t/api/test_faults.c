@@ -9,20 +9,36 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SCOPES "usage:read usage:write meters:read meters:write demo:read"
-
 static void up(void)
 {
     h_up("StartServers 3\n"
          "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexMeter sold.request\n</Location>\n");
 }
 
+static int made(const char *path, const char *key, const char *body, const h_response_t **answer)
+{
+    *answer = h_post(path, key, body);
+    return (*answer)->status == 201;
+}
+
+/* A tenant with a key and two meters. The case before may have had the database away a moment ago. */
 static const char *fresh_key(void)
 {
-    static int n;
-    const char *key = h_key(h_tenant(h_format("fault-%d-%d", (int)getpid(), n++)), SCOPES, NULL, NULL);
-    h_expect(h_post("/v1/meters", key, "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"), 201);
-    h_expect(h_post("/v1/meters", key, "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}"), 201);
+    static const char *const meters[] = {
+        "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}",
+        "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}",
+    };
+    const char *tenant = h_format("{\"name\":\"f\",\"slug\":\"fault-%d\"}", (int)getpid()), *path, *key;
+    const h_response_t *r;
+
+    H_WAIT(10, made("/v1/tenants", h_admin_key(), tenant, &r));
+    path = h_format("/v1/tenants/%s/api-keys", h_json_text(r, "/id"));
+    H_WAIT(10, made(path, h_admin_key(), "{\"name\":\"k\",\"scopes\":[\"usage:read\",\"usage:write\",\"meters:read\","
+                    "\"meters:write\",\"demo:read\"]}", &r));
+    key = h_json_text(r, "/secret");
+    for (int i = 0; i < 2; i++) {
+        H_WAIT(10, made("/v1/meters", key, meters[i], &r));
+    }
     return key;
 }
 
