@@ -31,8 +31,8 @@ void mpx_base62_encode(const unsigned char *bytes, apr_size_t n, char *out, apr_
     sodium_memzero(number, sizeof number);
 }
 
-/* CRC-32/ISO-HDLC, bit by bit over 53 bytes. */
-static apr_uint32_t crc32(const char *text, apr_size_t len)
+/* Bit by bit: it is asked for 52 bytes at a time. */
+apr_uint32_t mpx_crc32(const char *text, apr_size_t len)
 {
     apr_uint32_t crc = 0xffffffffu;
     int bit;
@@ -47,7 +47,7 @@ static apr_uint32_t crc32(const char *text, apr_size_t len)
 
 static void write_crc(const char *text, apr_size_t len, char out[CRC_DIGITS])
 {
-    apr_uint32_t crc = crc32(text, len);
+    apr_uint32_t crc = mpx_crc32(text, len);
     unsigned char bytes[4] = { (unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
                                (unsigned char)crc };
     mpx_base62_encode(bytes, 4, out, CRC_DIGITS);

@@ -177,7 +177,7 @@ int mpx_cells_charge(mpx_cells_t *cells, const void *key, apr_size_t len, const 
 
 void mpx_cells_refund(mpx_cells_t *cells, const void *key, apr_size_t len, const mpx_rate_t *rate, apr_uint64_t cost)
 {
-    apr_uint64_t print, back = mpx_rate_interval(rate) * cost;
+    apr_uint64_t print, back = mpx_rate_charge(rate, cost);
     bucket_t *bucket = place(cells, key, len, &print);
     cell_t *cell;
 

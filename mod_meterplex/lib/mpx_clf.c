@@ -1,5 +1,5 @@
-/* mpx_clf.c: see mpx_clf.h. Formats: mod_log_config's documentation, "Common Log Format" and "Combined Log Format"; escapes:
- * ap_escape_logitem (\" \\ \b \n \r \t \v \xhh). */
+/* mpx_clf.c: see mpx_clf.h. Formats: mod_log_config's documentation, "Common Log Format" and "Combined Log Format";
+ * escapes: ap_escape_logitem (\" \\ \b \n \r \t \v \xhh). */
 #include "mpx_clf.h"
 
 #include <stdlib.h>
@@ -11,6 +11,8 @@
 #include "mpx_json.h"
 #include "mpx_time.h"
 
+#define NO_TIME "the time is not of the form [17/May/2015:10:05:03 +0000]"
+
 /* What is left of the line. */
 typedef struct cursor {
     const char *at, *end;
@@ -18,7 +20,8 @@ typedef struct cursor {
 
 static int hex_value(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : apr_isxdigit(c) ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9' ? c - '0' : apr_isxdigit(c) ? (c | 0x20) - 'a' + 10
+                                                            : -1;
 }
 
 /* One escape at text. @return its length, 0 when it is none; *c the character it stands for */
@@ -109,20 +112,24 @@ static const char *word(apr_pool_t *pool, cursor_t *c)
     return unescape(pool, start, (apr_size_t)(stop - start));
 }
 
+/* The next quote that is not escaped, or end. */
+static const char *find_quote(const char *at, const char *end)
+{
+    while (at < end && *at != '"') {
+        at += at[0] == '\\' && at + 1 < end ? 2 : 1;
+    }
+    return at;
+}
+
 /* A quoted field and the space after it. @param cut set when the line ends before the closing quote */
 static const char *quoted(apr_pool_t *pool, cursor_t *c, int *cut)
 {
-    const char *start = c->at + 1, *at = start;
+    const char *start = c->at + 1, *at;
 
     if (c->at == c->end || *c->at != '"') {
         return NULL;
     }
-    while (at < c->end && *at != '"') {
-        at += at[0] == '\\' && at + 1 < c->end ? 2 : 1;
-    }
-    if (at > c->end) {
-        at = c->end;
-    }
+    at = find_quote(start, c->end);
     *cut = at == c->end;
     c->at = at + !*cut;
     if (c->at < c->end && *c->at == ' ') {
@@ -142,22 +149,22 @@ static int two_digits(const char *text)
 /* "[17/May/2015:10:05:03 +0000] ", by way of RFC 3339. */
 static int read_time(cursor_t *c, apr_time_t *out)
 {
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    const char *t = c->at + 1, *found;
-    char month[4], text[32];
+    static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+    const char *t = c->at + 1;
+    char text[32];
+    int month;
 
-    if (c->end - c->at < 29 || c->at[0] != '[' || t[2] != '/' || t[6] != '/' || t[11] != ':' || t[14] != ':' || t[17] != ':'
-        || t[20] != ' ' || t[26] != ']' || t[27] != ' ' || two_digits(t) < 0) {
+    if (c->end - c->at < 29 || c->at[0] != '[' || t[2] != '/' || t[6] != '/' || t[11] != ':' || t[14] != ':'
+        || t[17] != ':' || t[20] != ' ' || t[26] != ']' || t[27] != ' ' || two_digits(t) < 0) {
         return 0;
     }
-    memcpy(month, t + 3, 3);
-    month[3] = '\0';
-    found = strstr(months, month);
-    if (found == NULL || (found - months) % 3) {
+    for (month = 0; month < 12 && memcmp(months[month], t + 3, 3) != 0; month++) {
+    }
+    if (month == 12) {
         return 0;
     }
-    apr_snprintf(text, sizeof text, "%.4s-%02d-%.2sT%.8s%.3s:%.2s", t + 7, (int)(found - months) / 3 + 1, t, t + 12, t + 21,
-                 t + 24);
+    apr_snprintf(text, sizeof text, "%.4s-%02d-%.2sT%.8s%.3s:%.2s", t + 7, month + 1, t, t + 12, t + 21, t + 24);
     if (!mpx_time_parse(text, strlen(text), out)) {
         return 0;
     }
@@ -165,12 +172,35 @@ static int read_time(cursor_t *c, apr_time_t *out)
     return 1;
 }
 
+/* The user's name and the time. httpd writes a space within a name as it is, so the name ends where a time begins.
+ * A quote in it is escaped: a bare one is the request's, or the "" that stands for an empty name.
+ * @return NULL, or what is wrong */
+static const char *read_user_and_time(apr_pool_t *pool, cursor_t *c, mpx_clf_line_t *out)
+{
+    const char *start = c->at, *quote = find_quote(start, c->end), *space;
+
+    if (c->end - c->at >= 3 && memcmp(c->at, "\"\" ", 3) == 0) {
+        c->at += 3;
+        out->user = "";
+        return read_time(c, &out->time) ? NULL : NO_TIME;
+    }
+    for (space = start; (space = memchr(space, ' ', (apr_size_t)(quote - space))) != NULL; space++) {
+        cursor_t after = { space + 1, c->end };
+        if (space > start && read_time(&after, &out->time)) {
+            *c = after;
+            out->user = null_for_dash(unescape(pool, start, (apr_size_t)(space - start)));
+            return NULL;
+        }
+    }
+    return quote == start || *start == ' ' ? "the user is missing" : NO_TIME;
+}
+
 /* METHOD SP target SP HTTP/x: anything else stands in request alone. */
 static void split_request(apr_pool_t *pool, mpx_clf_line_t *line)
 {
     const char *first = strchr(line->request, ' '), *last = first ? strrchr(line->request, ' ') : NULL, *c;
 
-    if (first == NULL || first == line->request || last == first || strncmp(last + 1, "HTTP/", 5) != 0) {
+    if (first == NULL || first == line->request || last - first < 2 || strncmp(last + 1, "HTTP/", 5) != 0) {
         return;
     }
     for (c = line->request; c < first; c++) {
@@ -243,12 +273,11 @@ const char *mpx_clf_parse(apr_pool_t *pool, mpx_clf_format_e format, const char 
     if ((out->client = word(pool, &c)) == NULL) {
         return "the client address is missing";
     }
-    if (word(pool, &c) == NULL || (out->user = word(pool, &c)) == NULL) {
+    if (word(pool, &c) == NULL) {
         return "the user is missing";
     }
-    out->user = null_for_dash(out->user);
-    if (!read_time(&c, &out->time)) {
-        return "the time is not of the form [17/May/2015:10:05:03 +0000]";
+    if ((wrong = read_user_and_time(pool, &c, out)) != NULL) {
+        return wrong;
     }
     if ((out->request = quoted(pool, &c, &cut)) == NULL || cut) {
         return "the request line is missing or has no closing quote";

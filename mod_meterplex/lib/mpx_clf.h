@@ -11,7 +11,7 @@ typedef enum mpx_clf_format { MPX_CLF_COMMON, MPX_CLF_COMBINED, MPX_CLF_VHOST_CO
 
 typedef struct mpx_clf_line {
     const char *vhost;               /* vhost_combined: "name:port"; else NULL */
-    const char *client, *user;       /* user: NULL for "-" */
+    const char *client, *user;       /* user: NULL for "-", "" for the \"\" of an empty name; may hold spaces */
     apr_time_t time;
     const char *request;             /* the whole request line, unescaped */
     const char *method, *path, *protocol; /* of a well-formed request line, else NULL ("-", a TLS hello, ...) */

@@ -1,4 +1,5 @@
-/* mpx_decimal.c: see mpx_decimal.h. A number is a sign and 81 decimal digits, 18 of them after the point, in 9 limbs of 9. */
+/* mpx_decimal.c: see mpx_decimal.h. A number is a sign and 81 decimal digits, 18 of them after the point,
+ * in 9 limbs of 9. */
 #include "mpx_decimal.h"
 
 #include <string.h>
@@ -9,9 +10,9 @@
 
 /* Digits most significant first, around the point: what both grammars are read into. */
 typedef struct reading {
-    const char *digits;      /* as written, with the point among them */
+    const char *digits; /* as written, with the point among them */
     apr_size_t len;
-    apr_int64_t point;       /* number of digits before the point, exponent applied; may be negative */
+    apr_int64_t point; /* number of digits before the point, exponent applied; may be negative */
     int negative;
 } reading_t;
 

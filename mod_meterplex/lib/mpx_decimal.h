@@ -8,7 +8,7 @@
 
 #define MPX_DECIMAL_INT_DIGITS 38
 #define MPX_DECIMAL_FRAC_DIGITS 18
-/* sign, digits, point, NUL; results of arithmetic may use all of 64 integer digits */
+/* sign, digits, point, NUL; results of arithmetic may use all of 63 integer digits */
 #define MPX_DECIMAL_TEXT 88
 
 /* A value as an integer count of 10^-18: limb[0] is the least significant, base 10^9, 9 limbs = 81 digits. */

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#define KNOWN_FLAGS 0x03 /* sampled, random-trace-id */
+
 int mpx_addr_parse(const char *text, mpx_addr_t *out)
 {
     unsigned char four[4];
@@ -77,6 +79,9 @@ int mpx_cidr_parse(const char *text, mpx_cidr_t *out)
 int mpx_cidr_contains(const mpx_cidr_t *block, const mpx_addr_t *addr)
 {
     mpx_addr_t masked = *addr;
+    if (block->bits < 96 && is_ipv4(addr)) {
+        return 0;
+    }
     clear_host(&masked, block->bits);
     return memcmp(&masked, &block->base, sizeof masked) == 0;
 }
@@ -111,9 +116,10 @@ int mpx_traceparent_parse(const char *text, mpx_trace_t *out)
     unsigned char version;
     mpx_trace_t trace;
 
-    if (len < 55 || text[2] != '-' || text[35] != '-' || text[52] != '-' || !lower_hex(text, &version, 1) || version == 0xff
-        || (version == 0 && len != 55) || (len > 55 && text[55] != '-') || !lower_hex(text + 3, trace.trace_id, 16)
-        || !lower_hex(text + 36, trace.parent_id, 8) || !lower_hex(text + 53, &trace.flags, 1)
+    if (len < 55 || text[2] != '-' || text[35] != '-' || text[52] != '-' || !lower_hex(text, &version, 1)
+        || version == 0xff || (version == 0 && len != 55) || (len > 55 && text[55] != '-')
+        || !lower_hex(text + 3, trace.trace_id, 16) || !lower_hex(text + 36, trace.parent_id, 8)
+        || !lower_hex(text + 53, &trace.flags, 1)
         || memcmp(trace.trace_id, zero, 16) == 0 || memcmp(trace.parent_id, zero, 8) == 0) {
         return 0;
     }
@@ -133,7 +139,9 @@ static char *put_hex(char *at, const unsigned char *bytes, int n)
 
 char *mpx_traceparent_format(const mpx_trace_t *trace, char *out)
 {
+    unsigned char flags;
     char *at = out;
+
     *at++ = '0';
     *at++ = '0';
     *at++ = '-';
@@ -141,7 +149,8 @@ char *mpx_traceparent_format(const mpx_trace_t *trace, char *out)
     *at++ = '-';
     at = put_hex(at, trace->parent_id, 8);
     *at++ = '-';
-    at = put_hex(at, &trace->flags, 1);
+    flags = trace->flags & KNOWN_FLAGS;
+    at = put_hex(at, &flags, 1);
     *at = '\0';
     return out;
 }

@@ -10,6 +10,8 @@ typedef struct mpx_cidr { mpx_addr_t base; unsigned bits; /* 0..128 */ } mpx_cid
 
 int mpx_addr_parse(const char *text, mpx_addr_t *out);
 int mpx_cidr_parse(const char *text, mpx_cidr_t *out); /* a bare address is a /128 (or /32); host bits set: refused */
+/* No IPv6 block holds an IPv4 address but one within ::ffff:0:0/96: "::/0" is all of IPv6, as httpd's "Require ip" has
+ * it. */
 int mpx_cidr_contains(const mpx_cidr_t *block, const mpx_addr_t *addr);
 /* Zero the host part: IPv6 keeps 64 bits, IPv4 all 32: one subscriber is one client. */
 void mpx_addr_client(mpx_addr_t *addr);
@@ -22,6 +24,8 @@ typedef struct mpx_trace {
 } mpx_trace_t;
 #define MPX_TRACEPARENT_TEXT 56
 int mpx_traceparent_parse(const char *text, mpx_trace_t *out); /* 1 if valid by the specification */
+/* Version 00; flags that level 2 does not define are written as zero (section 3.2.2.5).
+ * @param out MPX_TRACEPARENT_TEXT bytes @return out */
 char *mpx_traceparent_format(const mpx_trace_t *trace, char *out);
 
 #endif

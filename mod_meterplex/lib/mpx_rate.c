@@ -12,8 +12,18 @@ static unsigned period_of(const char *name)
     static const struct {
         const char *name;
         unsigned seconds;
-    } periods[] = { { "s", 1 }, { "sec", 1 }, { "second", 1 }, { "m", 60 }, { "min", 60 }, { "minute", 60 },
-                    { "h", 3600 }, { "hour", 3600 }, { "d", 86400 }, { "day", 86400 } };
+    } periods[] = {
+        { "s", 1 },
+        { "sec", 1 },
+        { "second", 1 },
+        { "m", 60 },
+        { "min", 60 },
+        { "minute", 60 },
+        { "h", 3600 },
+        { "hour", 3600 },
+        { "d", 86400 },
+        { "day", 86400 },
+    };
     apr_size_t i;
     for (i = 0; i < sizeof periods / sizeof *periods; i++) {
         if (strcmp(periods[i].name, name) == 0) {
@@ -29,8 +39,8 @@ const char *mpx_rate_parse(apr_pool_t *pool, const char *text, mpx_rate_t *rate)
     apr_uint64_t count = 0;
     unsigned period;
 
-    for (; *at >= '0' && *at <= '9' && count <= MPX_RATE_MAX_COUNT; at++) {
-        count = count * 10 + (apr_uint64_t)(*at - '0');
+    for (; *at >= '0' && *at <= '9'; at++) {
+        count = count > MPX_RATE_MAX_COUNT ? count : count * 10 + (apr_uint64_t)(*at - '0');
     }
     if (at == text || *at != '/' || (period = period_of(at + 1)) == 0) {
         return apr_psprintf(pool, "\"%s\" is not a rate; write it as 100/s, 1000/min, 5/h or 10/d", text);
@@ -48,18 +58,19 @@ apr_uint64_t mpx_rate_interval(const mpx_rate_t *rate)
     return (rate->period * NS + rate->count - 1) / rate->count;
 }
 
-/* The longest that now + burst * interval can be is 1.8e19 / 10: burst <= 1e9 and interval <= 8.64e13 could exceed it, so
- * products saturate; a limit whose burst takes centuries to come back refuses as it should. */
-static apr_uint64_t times(apr_uint64_t a, apr_uint64_t b)
+apr_uint64_t mpx_rate_charge(const mpx_rate_t *rate, apr_uint64_t cost)
 {
-    apr_uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) || product > APR_UINT64_MAX / 4 ? APR_UINT64_MAX / 4 : product;
+    apr_uint64_t charge;
+    if (__builtin_mul_overflow(cost, mpx_rate_interval(rate), &charge) || charge > MPX_RATE_HORIZON) {
+        return MPX_RATE_HORIZON;
+    }
+    return charge;
 }
 
 void mpx_gcra_decide(const mpx_rate_t *rate, apr_uint64_t tat, apr_uint64_t now, apr_uint64_t cost, mpx_gcra_t *out)
 {
-    apr_uint64_t interval = mpx_rate_interval(rate), capacity = times(rate->burst, interval);
-    apr_uint64_t used = tat > now ? tat - now : 0, charge = times(cost, interval), left;
+    apr_uint64_t interval = mpx_rate_interval(rate), capacity = mpx_rate_charge(rate, rate->burst);
+    apr_uint64_t used = tat > now ? tat - now : 0, charge = mpx_rate_charge(rate, cost), left;
 
     /* A time further ahead than a full burst is a leftover of a greater one; it counts as full, not as for ever. */
     if (used > capacity) {

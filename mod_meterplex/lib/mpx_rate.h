@@ -16,12 +16,22 @@ typedef struct mpx_rate {
 
 #define MPX_RATE_MAX_COUNT APR_UINT64_C(1000000000)
 
-/* Read "100/s", "1000/min", "5/h", "10/d" (also second, minute, hour, day, m). burst becomes count.
+/* Where products of costs and intervals saturate: 146 years of nanoseconds. What takes longer than that to come back
+ * is refused (10^9 units of one a day would take 2.7 million years: of those, 53,375 pass one by one), and a clock that
+ * has run for as long still has room above it. */
+#define MPX_RATE_HORIZON (APR_UINT64_MAX / 4)
+
+/* Read "100/s", "1000/min", "5/h", "10/d" (also sec, second, m, minute, hour, day). burst becomes count.
  * @return NULL, or an English phrase that says what is wrong (allocated) */
 const char *mpx_rate_parse(apr_pool_t *pool, const char *text, mpx_rate_t *rate);
 
-/* Nanoseconds between two units, rounded up so that a limit never admits more than it says. */
+/* Nanoseconds between two units, rounded up so that a limit never admits more than it says.
+ * @param rate one that is set: here and below its count, period and burst are at least 1 */
 apr_uint64_t mpx_rate_interval(const mpx_rate_t *rate);
+
+/* Nanoseconds that cost units stand for, at most MPX_RATE_HORIZON: what an allowed decision puts on the arrival time,
+ * and so what a refund takes off it. */
+apr_uint64_t mpx_rate_charge(const mpx_rate_t *rate, apr_uint64_t cost);
 
 typedef struct mpx_gcra {
     int allowed;
@@ -32,7 +42,7 @@ typedef struct mpx_gcra {
     apr_uint64_t reset_after; /* ns until the whole burst is there again */
 } mpx_gcra_t;
 
-/* Decide. @param tat 0 or the stored time @param now ns @param cost units; 0 only looks */
+/* Decide. @param tat 0 or the stored time @param now ns, less than 2^63 @param cost units; 0 only looks */
 void mpx_gcra_decide(const mpx_rate_t *rate, apr_uint64_t tat, apr_uint64_t now, apr_uint64_t cost, mpx_gcra_t *out);
 
 #endif

@@ -10,6 +10,7 @@
 #define NONCE crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define TAG crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define CURSOR_MAC 16
+#define CURSOR_TEXT_MAX ((CURSOR_MAC + MPX_CURSOR_PAYLOAD_MAX) / 3 * 4)
 
 void mpx_subkey(const mpx_rootkey_t *root, mpx_subkey_e purpose, unsigned char out[MPX_SUBKEY_SIZE])
 {
@@ -26,7 +27,8 @@ unsigned char *mpx_seal(apr_pool_t *pool, const mpx_rootkey_t *root, const char 
     randombytes_buf(sealed + 1, NONCE);
     mpx_subkey(root, MPX_SUBKEY_SEAL, key);
     crypto_aead_xchacha20poly1305_ietf_encrypt(sealed + 1 + NONCE, &written, text, len,
-                                               (const unsigned char *)associated, strlen(associated), NULL, sealed + 1, key);
+                                               (const unsigned char *)associated, strlen(associated), NULL, sealed + 1,
+                                               key);
     sodium_memzero(key, sizeof key);
     *outlen = 1 + NONCE + (apr_size_t)written;
     return sealed;
@@ -88,11 +90,14 @@ char *mpx_cursor_make(apr_pool_t *pool, const mpx_rootkey_t *root, const char *s
 char *mpx_cursor_open(apr_pool_t *pool, const mpx_rootkey_t *root, const char *scope, const char *cursor)
 {
     apr_size_t size = strlen(cursor), len;
-    unsigned char *raw = apr_palloc(pool, size + 1), mac[CURSOR_MAC];
+    unsigned char *raw, mac[CURSOR_MAC];
     const char *end;
 
-    if (size > 4096
-        || sodium_base642bin(raw, size, cursor, size, NULL, &len, &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0
+    if (size > CURSOR_TEXT_MAX) {
+        return NULL;
+    }
+    raw = apr_palloc(pool, size + 1);
+    if (sodium_base642bin(raw, size, cursor, size, NULL, &len, &end, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0
         || *end || len < CURSOR_MAC) {
         return NULL;
     }

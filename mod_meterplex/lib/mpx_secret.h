@@ -33,8 +33,11 @@ unsigned char *mpx_seal(apr_pool_t *pool, const mpx_rootkey_t *root, const char 
 int mpx_unseal(apr_pool_t *pool, const mpx_rootkey_t *root, const char *associated, const unsigned char *sealed,
                apr_size_t len, char **text, apr_size_t *textlen);
 
+#define MPX_CURSOR_PAYLOAD_MAX 3056
+
 /* Opaque list cursor: base64url of payload and a 16-byte MAC over scope and payload, so that a cursor of
- * another list, filter or tenant is refused like a forged one. */
+ * another list, filter or tenant is refused like a forged one.
+ * @param payload at most MPX_CURSOR_PAYLOAD_MAX bytes: a longer one would not open again */
 char *mpx_cursor_make(apr_pool_t *pool, const mpx_rootkey_t *root, const char *scope, const char *payload);
 /* @return the payload, or NULL if it is not ours */
 char *mpx_cursor_open(apr_pool_t *pool, const mpx_rootkey_t *root, const char *scope, const char *cursor);

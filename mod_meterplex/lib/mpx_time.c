@@ -1,4 +1,4 @@
-/* mpx_time.c: see mpx_time.h. Calendar arithmetic on days since 1970-01-01, proleptic Gregorian (H. Hinnant's algorithms,
+/* mpx_time.c: see mpx_time.h. Calendar arithmetic on days since 1970-01-01, proleptic Gregorian (H. Hinnant,
  * "chrono-Compatible Low-Level Date Algorithms"). */
 #include "mpx_time.h"
 
@@ -8,6 +8,10 @@
 
 #define US APR_INT64_C(1000000)
 #define DAY_US (86400 * US)
+
+/* 0001-01-01T00:00:00Z and the last microsecond of 9999: what four digits of a year can say */
+#define FIRST (APR_INT64_C(-62135596800) * US)
+#define LAST (APR_INT64_C(253402300800) * US - 1)
 
 static apr_int64_t days_from_civil(apr_int64_t y, unsigned m, unsigned d)
 {
@@ -79,7 +83,7 @@ int mpx_time_parse(const char *text, apr_size_t len, apr_time_t *out)
 {
     const char *end = text + len, *at;
     int y, mo, d, h, mi, s, offset, scale = 100000;
-    apr_int64_t fraction = 0;
+    apr_int64_t fraction = 0, t;
 
     if (len < 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':'
         || text[16] != ':') {
@@ -109,7 +113,11 @@ int mpx_time_parse(const char *text, apr_size_t len, apr_time_t *out)
     if (at >= end || !read_offset(at, end, &offset)) {
         return 0;
     }
-    *out = days_from_civil(y, (unsigned)mo, (unsigned)d) * DAY_US + (h * 3600 + mi * 60 + s - offset) * US + fraction;
+    t = days_from_civil(y, (unsigned)mo, (unsigned)d) * DAY_US + (h * 3600 + mi * 60 + s - offset) * US + fraction;
+    if (t < FIRST || t > LAST) {
+        return 0; /* the offset carried it out of the years */
+    }
+    *out = t;
     return 1;
 }
 
@@ -125,7 +133,9 @@ static char *put(char *at, unsigned value, int width)
 
 char *mpx_time_format(apr_time_t t, char *out)
 {
-    apr_int64_t days = t / DAY_US, rest = t % DAY_US;
+    apr_int64_t instant = t < FIRST ? FIRST : t > LAST ? LAST
+                                                       : t,
+                days = instant / DAY_US, rest = instant % DAY_US;
     unsigned month, day, seconds, fraction;
     char *at = out;
     int year;

@@ -9,11 +9,11 @@
 
 /* Read an RFC 3339 date-time with any offset ("Z", "+02:00"; 'T' and 'Z' in either case; the fraction of
  * any length, cut to microseconds; second 60 read as the next minute's first, as PostgreSQL does).
- * Years 0001..9999. @return 1, or 0 and *out untouched */
+ * Years 0001..9999, as written and in UTC. @return 1, or 0 and *out untouched */
 int mpx_time_parse(const char *text, apr_size_t len, apr_time_t *out);
 
-/* "YYYY-MM-DDTHH:MM:SS.ffffffZ"; the fraction is left out when it is zero. @param out MPX_TIME_TEXT bytes
- * @return out */
+/* "YYYY-MM-DDTHH:MM:SS.ffffffZ"; the fraction is left out when it is zero. A time outside of the years
+ * 0001..9999 is written as the nearest that can be. @param out MPX_TIME_TEXT bytes @return out */
 char *mpx_time_format(apr_time_t t, char *out);
 
 /* The same, allocated. */
