@@ -23,6 +23,9 @@ UNIT_TESTS += t/unit/test_uuid
 UNIT_TESTS += t/unit/test_time
 UNIT_TESTS += t/unit/test_net
 UNIT_TESTS += t/unit/test_apikey
+UNIT_TESTS += t/unit/test_clf
+UNIT_TESTS += t/unit/test_decimal
+UNIT_TESTS += t/unit/test_secret
 
 if TESTS_ENABLED
 check_PROGRAMS += $(UNIT_TESTS)
