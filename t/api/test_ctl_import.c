@@ -272,99 +272,6 @@ START_TEST(an_interrupt_ends_it_cleanly)
 }
 END_TEST
 
-/* --- Ten thousand real requests ------------------------------------------------------------------------------------------- */
-
-static const char *real_log(void)
-{
-    const char *source = getenv("top_srcdir");
-    return h_format("%s/../shared/data/access-logs/combined.log", source ? source : ".");
-}
-
-/* An independent reading: fields between quotes, by awk. */
-static const char awk[] =
-    "{ line = $0; gsub(/\\\\\"/, \"'\", line); split(line, q, \"\\\"\"); split(q[3], r, \" \"); n = split(q[2], m, \" \")\n"
-    "  lines++; bytes += r[2]; status[r[1]]++; method[n == 3 ? m[1] : \"-\"]++; client[$1] = 1\n"
-    "  split($4, t, \"[/:]\"); hour[substr(t[1], 2) \"T\" t[4]]++ }\n"
-    "END { printf \"%d %.0f %d\\n\", lines, bytes, length(client)\n"
-    "  for (k in status) print \"status\", k, status[k]\n"
-    "  for (k in method) print \"method\", k, method[k]\n"
-    "  for (k in hour) print \"hour\", k, hour[k] }";
-
-#define ALL "from=2015-05-01T00:00:00Z&to=2015-06-01T00:00:00Z"
-
-static json_t *usage(const char *key, const char *meter, const char *query)
-{
-    const h_response_t *response = h_get(h_format("/v1/meters/%s/usage?" ALL "%s", meter, query), key);
-
-    h_expect(response, 200);
-    return json_object_get(h_json(response), "data");
-}
-
-static const char *total(const char *key, const char *meter)
-{
-    json_t *data = usage(key, meter, "");
-    ck_assert_int_eq((int)json_array_size(data), 1);
-    return json_string_value(json_object_get(json_array_get(data, 0), "value"));
-}
-
-/* Each row of a grouped or windowed answer stands in awk's reading with the same count, and nothing else of that kind does. */
-static void rows_agree(const char *reading, const char *kind, json_t *data, const char *group)
-{
-    const char *line;
-    json_t *row;
-    size_t i, n = 0;
-
-    for (line = reading; (line = strstr(line, h_format("\n%s ", kind))) != NULL; line++) {
-        n++;
-    }
-    ck_assert_msg(json_array_size(data) == n, "%d rows by %s, awk has %d", (int)json_array_size(data), kind, (int)n);
-    json_array_foreach(data, i, row)
-    {
-        const char *value = json_string_value(json_object_get(row, "value"));
-        const char *name = group ? json_string_value(json_object_get(json_object_get(row, "group"), group))
-                                 : json_string_value(json_object_get(row, "window_start"));
-        /* "2015-05-17T10:00:00Z" is awk's "17T10" */
-        const char *text = group ? h_format("\n%s %s %s\n", kind, name ? name : "-", value)
-                                 : h_format("\n%s %.5s %s\n", kind, name + 8, value);
-        contains(reading, text);
-    }
-}
-
-static void make_meter(const char *key, const char *json)
-{
-    h_expect(h_post("/v1/meters", key, json), 201);
-}
-
-START_TEST(ten_thousand_real_lines_agree_with_awk)
-{
-    const char *log = real_log(), *key, *id;
-    h_output_t output, reading;
-
-    if (access(log, R_OK) != 0) {
-        return; /* it stands beside the checkout where the project is developed */
-    }
-    id = h_tenant("real");
-    key = h_key(id, "meters:read meters:write usage:read", NULL, NULL);
-    output = import("combined", id, log, NULL);
-    ck_assert_int_eq(output.status, 0);
-    summary_is(&output, "10000 lines: 10000 events (10000 new, 0 already there), 0 malformed, 1 cut");
-    output = import("combined", "real", log, NULL);
-    summary_is(&output, "10000 lines: 10000 events (0 new, 10000 already there), 0 malformed, 1 cut");
-    make_meter(key, "{\"key\":\"requests\",\"name\":\"Requests\",\"event_type\":\"http.request\",\"aggregation\":\"count\","
-                    "\"group_by\":{\"status\":\"$.status\",\"method\":\"$.method\"}}");
-    make_meter(key, "{\"key\":\"bytes\",\"name\":\"Bytes\",\"event_type\":\"http.request\",\"aggregation\":\"sum\","
-                    "\"value_property\":\"$.bytes\"}");
-    make_meter(key, "{\"key\":\"clients\",\"name\":\"Clients\",\"event_type\":\"http.request\",\"aggregation\":\"unique_count\","
-                    "\"value_property\":\"$.client\"}");
-    reading = h_command((const char *[]){ "awk", awk, log, NULL }, NULL);
-    ck_assert_msg(reading.status == 0, "awk: %s", reading.error);
-    contains(reading.text, h_format("%s %s %s\n", total(key, "requests"), total(key, "bytes"), total(key, "clients")));
-    rows_agree(reading.text, "status", usage(key, "requests", "&group_by=status"), "status");
-    rows_agree(reading.text, "method", usage(key, "requests", "&group_by=method"), "method");
-    rows_agree(reading.text, "hour", usage(key, "requests", "&window=hour"), NULL);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("ctl_import");
@@ -382,7 +289,6 @@ int main(void)
     tcase_add_test(tcase, a_pipe_a_compressed_file_and_none);
     tcase_add_test(tcase, the_summary_as_json);
     tcase_add_test(tcase, an_interrupt_ends_it_cleanly);
-    tcase_add_test(tcase, ten_thousand_real_lines_agree_with_awk);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

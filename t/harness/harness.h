@@ -35,6 +35,10 @@ void h_up(const char *conf);
 void h_up_stopped(const char *conf);
 
 void h_fail(const char *format, ...) H_PRINTF(1, 2) __attribute__((noreturn));
+/* Only in a case of Check, and followed by return: what the case needs is not here. The result says SKIP and the reason, so
+ * that nobody takes it for a pass. */
+#define h_skip(reason) h_skip_at(__func__, reason)
+void h_skip_at(const char *function, const char *reason);
 char *h_format(const char *format, ...) H_PRINTF(1, 2);
 const char *h_dir(void); /* the run directory, readable for the server's users */
 /* Write a file (mode 0644) under the run directory. @return its absolute path */
