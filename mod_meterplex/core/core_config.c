@@ -83,6 +83,7 @@ void *core_create_server_config(apr_pool_t *pool, server_rec *s)
     c->key_files = apr_array_make(pool, 2, sizeof(const char *));
     c->shm_size = SHM_DEFAULT;
     c->json.depth = 32;
+    c->json.values = 512 * 1024;
     c->json.string = 65536;
     c->body_max = BODY_DEFAULT;
     c->events_body_max = EVENTS_BODY_DEFAULT;
@@ -193,12 +194,15 @@ static const char *set_request_limit(cmd_parms *cmd, core_config_t *c, const cha
     else if (strcmp(name, "string") == 0) {
         c->json.string = size;
     }
+    else if (strcmp(name, "values") == 0) {
+        c->json.values = size;
+    }
     else if (strcmp(name, "depth") == 0 && size <= 256) {
         c->json.depth = (unsigned)size;
     }
     else {
-        return apr_psprintf(cmd->pool, "MeterplexRequestLimits: \"%s\"; allowed are body=SIZE, events=SIZE, string=SIZE "
-                            "and depth=1..256", word);
+        return apr_psprintf(cmd->pool, "MeterplexRequestLimits: \"%s\"; allowed are body=SIZE, events=SIZE, string=SIZE, "
+                            "values=SIZE and depth=1..256", word);
     }
     return NULL;
 }
@@ -227,7 +231,7 @@ const command_rec core_directives[] = {
     AP_INIT_TAKE1("MeterplexSharedMemory", set_shared_memory, NULL, RSRC_CONF,
                   "size of the segment for principals, limits, jobs and metrics (64M)"),
     AP_INIT_ITERATE("MeterplexRequestLimits", set_request_limits, NULL, RSRC_CONF,
-                    "body=1M events=8M string=64K depth=32: what a request of the API may hold"),
+                    "body=1M events=8M string=64K values=512K depth=32: what a request of the API may hold"),
     AP_INIT_FLAG("MeterplexProblem", set_problem, NULL, RSRC_CONF | ACCESS_CONF,
                  "On: errors of httpd itself are answered as application/problem+json here, too"),
     { NULL }

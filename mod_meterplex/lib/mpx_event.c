@@ -384,11 +384,24 @@ static int is_blank(const char *p, const char *end)
     return p == end;
 }
 
+/* Recursion is bounded by the reader's limit of depth. */
+static apr_size_t values_in(const mpx_json_t *value)
+{
+    const mpx_json_t *child;
+    apr_size_t n = 1;
+
+    for (child = value->first; child; child = child->next) {
+        n += values_in(child);
+    }
+    return n;
+}
+
 int mpx_events_read_ndjson(apr_pool_t *pool, const char *body, apr_size_t len, const mpx_event_rules_t *rules,
                            apr_array_header_t *events, apr_array_header_t *errors, mpx_json_error_t *syntax)
 {
     run_t run = { pool, rules, 0, events, errors, 0, 0, 0, 0 };
     const char *line = body, *end = body + len, *stop;
+    mpx_json_limits_t limits = rules->json; /* of values: all lines together, since all stay in memory */
     int before = errors->nelts;
     mpx_json_t *event;
 
@@ -405,10 +418,11 @@ int mpx_events_read_ndjson(apr_pool_t *pool, const char *body, apr_size_t len, c
             run.found = run.dropped = 0;
             return too_many(&run);
         }
-        if (mpx_json_parse(pool, line, (apr_size_t)(stop - line), &rules->json, &event, syntax) != APR_SUCCESS) {
+        if (mpx_json_parse(pool, line, (apr_size_t)(stop - line), &limits, &event, syntax) != APR_SUCCESS) {
             syntax->offset += (apr_size_t)(line - body);
             return -1;
         }
+        limits.values -= values_in(event);
         read_event(&run, event);
         run.index++;
     }

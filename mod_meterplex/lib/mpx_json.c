@@ -27,7 +27,7 @@ typedef struct sort_item {
 typedef struct reader {
     apr_pool_t *pool;
     const unsigned char *start, *p, *end;
-    apr_size_t depth_max, string_max;
+    apr_size_t depth_max, string_max, values_left;
     const char *message; /* why reading stopped; it stopped at p */
     mpx_json_t *nodes;   /* nodes_left of them are free */
     apr_size_t nodes_left, nodes_next;
@@ -463,6 +463,11 @@ static mpx_json_t *read_value(reader_t *r)
         fail(r, r->p, "a value is expected here");
         return NULL;
     }
+    if (r->values_left == 0) {
+        fail(r, r->p, "too many values");
+        return NULL;
+    }
+    r->values_left--;
     node = node_make(r, MPX_JSON_NUMBER);
     if (r->depth > 0) {
         attach(r, node);
@@ -565,6 +570,7 @@ apr_status_t mpx_json_parse(apr_pool_t *pool, const char *text, apr_size_t len,
     r.start = r.p = (const unsigned char *)text;
     r.end = r.start + len;
     r.depth_max = limits->depth;
+    r.values_left = limits->values;
     r.string_max = limits->string < NAME_MAX_BYTES ? limits->string : NAME_MAX_BYTES;
     r.nodes_next = len / 16 + 4 < NODES_A_CHUNK ? len / 16 + 4 : NODES_A_CHUNK;
     r.frames = frames;

@@ -30,9 +30,11 @@ typedef struct mpx_json {
 typedef struct mpx_json_limits {
     unsigned depth;         /* nesting of arrays and objects; 32 by default */
     apr_size_t string;      /* bytes of one decoded string or name; 65536 by default */
+    apr_size_t values;      /* values in one text: each costs a node, so that a body of "0,0,..." would grow to 28 times its
+                             * size in memory; 524288 by default */
 } mpx_json_limits_t;
 
-#define MPX_JSON_LIMITS_DEFAULT { 32, 65536 }
+#define MPX_JSON_LIMITS_DEFAULT { 32, 65536, 524288 }
 
 typedef struct mpx_json_error {
     apr_size_t offset;       /* byte where it was noticed; of an object of more than 16 members, a duplicate is

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static apr_pool_t *pool;
 static const mpx_event_rules_t rules = {
-    APR_TIME_C(1795213080000000), APR_TIME_C(86400000000), APR_TIME_C(3024000000000), 8, { 32, 4096 }
+    APR_TIME_C(1795213080000000), APR_TIME_C(86400000000), APR_TIME_C(3024000000000), 8, { 32, 4096, 65536 }
 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

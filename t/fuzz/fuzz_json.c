@@ -11,7 +11,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static apr_pool_t *pool;
-static const mpx_json_limits_t limits = { 32, 4096 };
+static const mpx_json_limits_t limits = { 32, 4096, 65536 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -23,6 +23,7 @@ static void setup(void)
     rules.behind = 35 * DAY;
     rules.max_events = 10000;
     rules.json.depth = 32;
+    rules.json.values = 65536;
     rules.json.string = 65536;
 }
 
@@ -303,6 +304,21 @@ START_TEST(ndjson)
 }
 END_TEST
 
+/* The bound on values holds for all lines together. */
+START_TEST(ndjson_values)
+{
+    mpx_json_error_t syntax;
+    apr_size_t before = rules.json.values;
+
+    rules.json.values = 40;
+    ck_assert_int_eq(read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]", &syntax), 2);
+    ck_assert_int_eq(read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n0", &syntax), -1);
+    ck_assert_str_eq(syntax.message, "too many values");
+    ck_assert_uint_eq(syntax.offset, 80);
+    rules.json.values = before;
+}
+END_TEST
+
 static apr_table_t *headers(void)
 {
     apr_table_t *t = apr_table_make(pool, 8);
@@ -515,6 +531,7 @@ int main(void)
     tcase_add_test(tcase, forms);
     tcase_add_test(tcase, many_events);
     tcase_add_test(tcase, ndjson);
+    tcase_add_test(tcase, ndjson_values);
     tcase_add_test(tcase, binary);
     tcase_add_test(tcase, numbers);
     tcase_add_test(tcase, random_numbers);

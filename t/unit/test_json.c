@@ -304,6 +304,20 @@ START_TEST(every_code_point)
 }
 END_TEST
 
+START_TEST(values)
+{
+    limits.values = 5;
+    ck_assert_ptr_nonnull(parse_text("[1,{\"a\":2},3]"));
+    ck_assert_ptr_null(parse_text("[1,{\"a\":2},3,4]"));
+    ck_assert_str_eq(error.message, "too many values");
+    ck_assert_uint_eq(error.offset, 13);
+    ck_assert_ptr_null(parse_text("[[],[],[],[],[]]"));
+    limits.values = 1;
+    ck_assert_ptr_nonnull(parse_text("[]"));
+    ck_assert_ptr_null(parse_text("[[]]"));
+}
+END_TEST
+
 static char *nested(char open, char close, unsigned depth)
 {
     char *text = apr_palloc(pool, depth * 8 + 1), *p = text;
@@ -448,6 +462,7 @@ int main(void)
     tcase_add_test(tcase, utf8);
     tcase_add_test(tcase, every_code_point);
     tcase_add_test(tcase, depth);
+    tcase_add_test(tcase, values);
     tcase_add_test(tcase, string_limit);
     tcase_add_test(tcase, duplicates);
     tcase_add_test(tcase, pointer_tokens);

@@ -57,7 +57,7 @@ END_TEST
 START_TEST(writer_grows)
 {
     mpx_jsonw_t *w = mpx_jsonw_make(pool);
-    mpx_json_limits_t limits = { 200, 65536 };
+    mpx_json_limits_t limits = { 200, 65536, 65536 };
     mpx_json_error_t error;
     mpx_json_t *root;
     const char *text;
