@@ -89,6 +89,15 @@ mpx_db_t *core_db_connect_like(apr_pool_t *pool, mpx_db_t *like, apr_interval_ti
     return core_db_adopt(pool, conn, NULL);
 }
 
+int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait)
+{
+    core_db_error_t error;
+    mpx_rows_t *rows;
+
+    return core_db_exec(db, pool, wait, "SELECT pg_backend_pid()", NULL, 0, &rows, &error) == CORE_DB_OK
+           && atoi(PQgetvalue(rows->result, 0, 0)) == PQbackendPID(db->conn);
+}
+
 void core_db_close(mpx_db_t *db)
 {
     PQfinish(db->conn);

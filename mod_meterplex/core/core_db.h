@@ -30,6 +30,9 @@ mpx_db_t *core_db_adopt(apr_pool_t *pool, void *pgconn, void *owner);
 mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **error);
 /* Copy of an adopted connection's parameters as a new connection (for LISTEN); bounded by timeout. */
 mpx_db_t *core_db_connect_like(apr_pool_t *pool, mpx_db_t *like, apr_interval_time_t timeout);
+/* Is the server process at the other end the one that the connection was made to? A pooler invents the process id that it
+ * gives to its clients. @return 1 yes, 0 no (or no answer within the wait) */
+int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait);
 void core_db_close(mpx_db_t *db); /* only what was connected here */
 void *core_db_owner(mpx_db_t *db);
 

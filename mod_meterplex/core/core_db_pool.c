@@ -20,6 +20,7 @@
 
 #define BORROW_WAIT apr_time_from_msec(700)
 #define PULSE_INTERVAL apr_time_from_msec(200)
+#define POOLED_RECHECK apr_time_from_sec(60) /* between two looks whether a pooler still stands in between */
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define RETRY_INTERVAL apr_time_from_msec(250)
 #define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
@@ -420,11 +421,25 @@ typedef struct listener {
     struct listener *next;
     const char *channel;
     apr_pool_t *pool;
+    apr_pool_t *db_pool; /* the connection's own, destroyed with it */
     mpx_db_t *db;
     apr_time_t checked;
+    apr_time_t pooled; /* when a pooler was found in between; 0: none */
 } listener_t;
 
 static listener_t *listeners; /* of this child; each is used by its job's thread only, the list under the pool's mutex */
+
+static void listener_close(listener_t *l)
+{
+    if (l->db) {
+        core_db_close(l->db);
+        l->db = NULL;
+    }
+    if (l->db_pool) {
+        apr_pool_destroy(l->db_pool);
+        l->db_pool = NULL;
+    }
+}
 
 /* A job's thread may still be waiting for notifications; it notices within a turn. */
 static void listeners_stop(db_pool_t *p)
@@ -437,10 +452,7 @@ static void listeners_stop(db_pool_t *p)
         apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(50));
     }
     for (l = p->listening > 0 ? NULL : listeners; l; l = l->next) {
-        if (l->db) {
-            core_db_close(l->db);
-            l->db = NULL;
-        }
+        listener_close(l);
     }
     unlock(p);
 }
@@ -591,22 +603,38 @@ static listener_t *listener_of(db_pool_t *p, const char *channel)
     return l;
 }
 
-static int listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
+/* Behind a pooler that lends a server's session for one transaction, LISTEN succeeds and nothing is ever heard: better not to
+ * listen, and to say so. */
+static apr_status_t listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
 {
     core_db_wait_t wait = { PULSE_DEADLINE, NULL };
     core_db_error_t error;
-    mpx_db_t *db = extra_connection(p, l->pool);
+    apr_time_t now = apr_time_now();
 
-    if (db == NULL) {
-        return 0;
+    if (l->pooled && now - l->pooled < POOLED_RECHECK) {
+        return APR_ENOTIMPL;
     }
-    if (core_db_script(db, scratch, &wait, apr_pstrcat(scratch, "LISTEN ", l->channel, NULL), &error) != CORE_DB_OK) {
-        core_db_close(db);
-        return 0;
+    apr_pool_create(&l->db_pool, l->pool);
+    l->db = extra_connection(p, l->db_pool);
+    if (l->db && !core_db_is_direct(l->db, scratch, &wait)) {
+        int answered = answers(l->db, scratch);
+        if (answered && l->pooled == 0) {
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, p->server,
+                         "database: a connection pooler stands in between, and LISTEN does not reach through it: changes made "
+                         "by other nodes are asked for every second instead of being told");
+        }
+        l->pooled = answered ? now : l->pooled;
+        listener_close(l);
+        return answered ? APR_ENOTIMPL : APR_EGENERAL;
     }
-    l->db = db;
+    if (l->db == NULL
+        || core_db_script(l->db, scratch, &wait, apr_pstrcat(scratch, "LISTEN ", l->channel, NULL), &error) != CORE_DB_OK) {
+        listener_close(l);
+        return APR_EGENERAL;
+    }
+    l->pooled = 0;
     l->checked = apr_time_now();
-    return 1;
+    return APR_SUCCESS;
 }
 
 static apr_status_t listen_wait(db_pool_t *p, mpx_job_t *job, const char *channel, apr_interval_time_t timeout,
@@ -615,16 +643,16 @@ static apr_status_t listen_wait(db_pool_t *p, mpx_job_t *job, const char *channe
     listener_t *l = listener_of(p, channel);
 
     if (l->db == NULL) {
-        if (!listener_connect(p, l, job->pool)) {
-            return APR_EGENERAL;
+        apr_status_t rv = listener_connect(p, l, job->pool);
+        if (rv != APR_SUCCESS) {
+            return rv;
         }
         *reconnected = 1;
     }
     /* A connection can be lost without a sign (a cut route): ask for one twice a second. */
     if (core_db_notifications(l->db, timeout, fn, baton) < 0
         || (apr_time_now() - l->checked > apr_time_from_msec(500) && !answers(l->db, job->pool))) {
-        core_db_close(l->db);
-        l->db = NULL;
+        listener_close(l);
         return APR_EGENERAL;
     }
     if (apr_time_now() - l->checked > apr_time_from_msec(500)) {

@@ -47,6 +47,9 @@ static apr_status_t learn_changes(mpx_job_t *job, void *baton)
     if (rv == APR_SUCCESS) {
         mpx_cache_heard(identity_cache(), apr_time_now());
     }
+    else if (rv == APR_ENOTIMPL) {
+        mpx_cache_heard(identity_cache(), -apr_time_now()); /* long ago, for those who believe; and why, for the health */
+    }
     return APR_SUCCESS;
 }
 
@@ -127,7 +130,10 @@ static apr_status_t note_used(mpx_job_t *job, void *baton)
 
 static mpx_health_e principals_health(apr_pool_t *pool, const char **detail)
 {
-    if (apr_time_now() - mpx_cache_heard_at(identity_cache()) < LISTEN_LOST) {
+    apr_time_t heard = mpx_cache_heard_at(identity_cache());
+
+    if (apr_time_now() - (heard < 0 ? -heard : heard) < LISTEN_LOST) {
+        *detail = heard < 0 ? "a connection pooler carries no LISTEN; API keys are looked up every second" : NULL;
         return MPX_HEALTH_OK;
     }
     *detail = mpx_database_down() ? "API keys that are known are served from memory; revocations are not heard"

@@ -146,7 +146,8 @@ typedef void (mpx_listen_fn)(const char *payload, void *baton);
 /* Wait up to timeout for NOTIFY on a channel, on a connection of this child kept for it. For jobs only, from one thread for
  * each channel.
  * @param reconnected  set when the connection was made anew: what was notified meanwhile is unknown
- * @return APR_SUCCESS, or APR_EGENERAL when there is no connection now */
+ * @return APR_SUCCESS; APR_EGENERAL when there is no connection now; APR_ENOTIMPL when a connection pooler stands in between,
+ * through which nothing would be heard */
 MPX_DECLARE(apr_status_t) mpx_listen_wait(struct mpx_job *job, const char *channel, apr_interval_time_t timeout,
                                           mpx_listen_fn *fn, void *baton, int *reconnected);
 

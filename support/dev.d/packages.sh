@@ -3,8 +3,8 @@
 # never the package apache2: it starts a server of its own; apache2-bin is the program
 PACKAGES_UP="apache2-bin apache2-dev libaprutil1-dbd-pgsql postgresql-15 libpq-dev libsodium-dev gcc make autoconf automake
     libtool pkg-config curl"
-PACKAGES_TESTS="check libcurl4-openssl-dev libjansson-dev"
-PACKAGES_LINT="clang clang-format clang-tidy cppcheck"
+PACKAGES_TESTS="check libcurl4-openssl-dev libjansson-dev clang pgbouncer prometheus"
+PACKAGES_LINT="clang-format clang-tidy cppcheck"
 PACKAGES_BENCH="wrk"
 
 missing_packages() {

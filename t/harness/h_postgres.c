@@ -173,6 +173,32 @@ void h_pg_setup(void)
     }
 }
 
+/* --- PgBouncer ------------------------------------------------------------------------------------------------------------ */
+
+static int port_accepts(int number)
+{
+    const char *probe = h_format("exec 3<>/dev/tcp/127.0.0.1/%d", number);
+    return h_command((const char *[]){ "bash", "-c", probe, NULL }, NULL).status == 0;
+}
+
+int h_pooler_start(int connections)
+{
+    const char *dir = h_make_dir("pgbouncer", pg_user(), 0755);
+    int pooler_port = h_free_port();
+    /* auth_type any: whoever comes becomes httpd's role */
+    const char *file = h_file("pgbouncer/pgbouncer.ini",
+                              h_format("[databases]\nmeterplex = host=127.0.0.1 port=%d dbname=meterplex user=meterplex pool_size=%d\n"
+                                       "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"
+                                       "auth_type = any\npool_mode = transaction\nmax_client_conn = 200\n",
+                                       port, connections, pooler_port));
+    const char *argv[] = { "/usr/sbin/pgbouncer", file, NULL };
+    h_spawn_t spawn = { .argv = argv, .user = pg_user(), .log = h_format("%s/pgbouncer.log", dir), .background = 1 };
+
+    h_spawn(&spawn, NULL);
+    H_WAIT(10, port_accepts(pooler_port));
+    return pooler_port;
+}
+
 /* --- SQL ---------------------------------------------------------------------------------------------------------------- */
 
 const char *h_pg_conninfo(const char *role)

@@ -94,6 +94,10 @@ const char *h_sql(const char *format, ...) H_PRINTF(1, 2);
 /* The same under another role, and SQLSTATE instead of a failure. @return "00000" on success */
 const char *h_sql_state(const char *role, const char *sql);
 
+/* PgBouncer in transaction mode before that PostgreSQL, with so many connections to it.
+ * @return its port on 127.0.0.1 */
+int h_pooler_start(int connections);
+
 /* --- httpd -------------------------------------------------------------------------------------------------------- */
 
 typedef struct h_httpd {
