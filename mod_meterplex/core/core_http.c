@@ -71,6 +71,7 @@ apr_status_t mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *pa
 {
     const char *limit = apr_table_get(http->query, "limit"), *cursor = apr_table_get(http->query, "cursor");
     char tenant[MPX_UUID_TEXT];
+    int i, nkeys;
 
     page->limit = PAGE_DEFAULT;
     page->after = NULL;
@@ -84,7 +85,10 @@ apr_status_t mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *pa
         }
     }
     if (cursor) {
-        page->after = http->call->rootkey ? mpx_cursor_open(http->call->pool, http->call->rootkey, page->scope, cursor) : NULL;
+        const mpx_rootkey_t *keys = mpx_rootkeys(&nkeys); /* made under a key that is being rotated out: good, too */
+        for (i = 0; i < nkeys && page->after == NULL; i++) {
+            page->after = mpx_cursor_open(http->call->pool, &keys[i], page->scope, cursor);
+        }
         if (page->after == NULL) {
             return mpx_fail(http->call, MPX_P_BAD_CURSOR, "The cursor was not made by this list with these filters.");
         }

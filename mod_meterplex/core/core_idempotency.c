@@ -98,6 +98,18 @@ static void unpack(core_exchange_t *x, int status, char *text, apr_size_t len)
     x->replayed = 1;
 }
 
+/* Under whichever root key it was sealed. */
+static int unseal(keyed_run_t *run, const unsigned char *sealed, apr_size_t len, char **text, apr_size_t *text_len)
+{
+    int i, n, opened = 0;
+    const mpx_rootkey_t *keys = mpx_rootkeys(&n);
+
+    for (i = 0; i < n && !opened; i++) {
+        opened = mpx_unseal(run->exchange->http.call->pool, &keys[i], seal_name(run), sealed, len, text, text_len);
+    }
+    return opened;
+}
+
 static apr_status_t replay(keyed_run_t *run, mpx_rows_t *rows)
 {
     mpx_call_t *call = run->exchange->http.call;
@@ -110,7 +122,7 @@ static apr_status_t replay(keyed_run_t *run, mpx_rows_t *rows)
         return mpx_fail(call, MPX_P_IDEMPOTENCY_MISMATCH, "This Idempotency-Key was used with another request.");
     }
     if (!mpx_rows_bytes(rows, 0, 2, call->pool, &sealed, &sealed_len)
-        || !mpx_unseal(call->pool, call->rootkey, seal_name(run), sealed, sealed_len, &text, &text_len)) {
+        || !unseal(run, sealed, sealed_len, &text, &text_len)) {
         return mpx_fail(call, MPX_P_CONFLICT, "The answer to this Idempotency-Key can no longer be read.");
     }
     unpack(run->exchange, (int)mpx_rows_int(rows, 0, 1), text, text_len);
