@@ -1,5 +1,8 @@
 -- Named statements of core. Each block becomes a constant SQL_<name> (support/sql2h.awk).
 
+-- name: backend_pid
+SELECT pg_backend_pid();
+
 -- name: event_append
 INSERT INTO events.outbox (tenant_id, id, type, subject, payload, request_id)
 VALUES (core.tenant_id(), $1, $2, $3, $4::jsonb, $5);

@@ -13,6 +13,8 @@
 #include <apr_strings.h>
 #include <libpq-fe.h>
 
+#include "core_sql.h"
+
 #define POLL_SLICE_MS 50 /* how often alive() is asked while waiting */
 
 struct mpx_db {
@@ -94,7 +96,7 @@ int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait
     core_db_error_t error;
     mpx_rows_t *rows;
 
-    return core_db_exec(db, pool, wait, "SELECT pg_backend_pid()", NULL, 0, &rows, &error) == CORE_DB_OK
+    return core_db_exec(db, pool, wait, SQL_backend_pid, NULL, 0, &rows, &error) == CORE_DB_OK
            && atoi(PQgetvalue(rows->result, 0, 0)) == PQbackendPID(db->conn);
 }
 

@@ -39,28 +39,30 @@ apr_status_t mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *
                                                                                   : mpx_fail_fields(http->call, errors);
 }
 
-static int name_allowed(const char *name, const char *const *names)
+/* @param names  as in mpx_route_t */
+static int name_allowed(const char *name, const char *names)
 {
-    int i;
-    for (i = 0; names[i]; i++) {
-        apr_size_t len = strlen(names[i]);
-        if (strcmp(name, names[i]) == 0) {
+    apr_size_t given = strlen(name), len;
+
+    for (; names && *names; names += len + strspn(names + len, " ")) {
+        len = strcspn(names, " ");
+        if (len == given && memcmp(names, name, len) == 0) {
             return 1;
         }
-        if (names[i][len - 1] == '[' && strncmp(name, names[i], len) == 0 && name[strlen(name) - 1] == ']') {
+        if (names[len - 1] == '[' && given > len && strncmp(name, names, len) == 0 && name[given - 1] == ']') {
             return 1;
         }
     }
     return 0;
 }
 
-apr_status_t mpx_http_query_only(mpx_http_t *http, const char *const *names)
+apr_status_t core_query_check(mpx_http_t *http)
 {
     const apr_array_header_t *given = apr_table_elts(http->query);
     int i;
     for (i = 0; i < given->nelts; i++) {
         const char *name = APR_ARRAY_IDX(given, i, apr_table_entry_t).key;
-        if (!name_allowed(name, names)) {
+        if (!name_allowed(name, http->route->query)) {
             return mpx_fail(http->call, MPX_P_BAD_REQUEST, "The query parameter \"%s\" is not known here.", name);
         }
     }
@@ -138,23 +140,28 @@ apr_status_t mpx_reply_empty(mpx_http_t *http, int status)
     return mpx_reply_text(http, status, NULL, NULL, 0);
 }
 
-mpx_jsonw_t *mpx_reply_list_begin(mpx_http_t *http)
+apr_status_t mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_array_header_t *rows, mpx_row_write_fn *write,
+                            mpx_row_key_fn *key)
 {
-    mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
+    apr_pool_t *pool = http->call->pool;
+    mpx_jsonw_t *w = mpx_jsonw_make(pool);
+    const char *next = NULL;
+    int i;
+
     mpx_jsonw_object(w);
     mpx_jsonw_key(w, "data");
     mpx_jsonw_array(w);
-    return w;
-}
-
-apr_status_t mpx_reply_list_end(mpx_http_t *http, mpx_jsonw_t *json, const mpx_page_t *page, const char *next_key)
-{
-    mpx_jsonw_end(json);
-    mpx_jsonw_member_string(json, "next_cursor",
-                            next_key && http->call->rootkey
-                                ? mpx_cursor_make(http->call->pool, http->call->rootkey, page->scope, next_key) : NULL);
-    mpx_jsonw_end(json);
-    return mpx_reply_json(http, HTTP_OK, json);
+    for (i = 0; i < rows->nelts && i < page->limit; i++) {
+        write(w, pool, rows->elts + (apr_size_t)i * (apr_size_t)rows->elt_size);
+    }
+    mpx_jsonw_end(w);
+    if (rows->nelts > page->limit && http->call->rootkey) {
+        const void *last = rows->elts + (apr_size_t)(page->limit - 1) * (apr_size_t)rows->elt_size;
+        next = mpx_cursor_make(pool, http->call->rootkey, page->scope, key(pool, last));
+    }
+    mpx_jsonw_member_string(w, "next_cursor", next);
+    mpx_jsonw_end(w);
+    return mpx_reply_json(http, HTTP_OK, w);
 }
 
 void mpx_reply_location(mpx_http_t *http, const char *format, ...)

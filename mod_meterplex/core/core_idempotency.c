@@ -19,19 +19,21 @@ typedef struct keyed_run {
     core_exchange_t *exchange;
     const char *key;
     unsigned char fingerprint[32];
-    mpx_uuid_t tenant; /* at the beginning: a handler may act in another */
+    mpx_uuid_t tenant; /* the principal's own, where its keys are kept whichever tenant it acts in */
 } keyed_run_t;
 
-/* What makes two requests the same: method, target, media type, body. */
+/* What makes two requests the same: tenant acted in, method, target, media type, body. */
 static void take_fingerprint(mpx_http_t *http, unsigned char out[32])
 {
-    const char *parts[4] = { http->r->method, http->r->unparsed_uri, http->media_type ? http->media_type : "", http->body };
+    char tenant[MPX_UUID_TEXT];
+    const char *parts[5] = { mpx_uuid_format(&http->call->tenant, tenant), http->r->method, http->r->unparsed_uri,
+                             http->media_type ? http->media_type : "", http->body };
     crypto_generichash_state state;
     int i;
 
     crypto_generichash_init(&state, NULL, 0, 32);
-    for (i = 0; i < 4; i++) {
-        apr_uint64_t len = i == 3 ? http->body_len : strlen(parts[i]);
+    for (i = 0; i < 5; i++) {
+        apr_uint64_t len = i == 4 ? http->body_len : strlen(parts[i]);
         crypto_generichash_update(&state, (const unsigned char *)&len, sizeof len);
         crypto_generichash_update(&state, (const unsigned char *)parts[i], len);
     }
@@ -178,7 +180,10 @@ static apr_status_t keyed_body(mpx_tx_t *tx, void *baton)
     apr_status_t rv;
 
     params[0] = mpx_param_int(call->pool, lock_number(run));
-    rv = mpx_tx_query(tx, SQL_idempotency_lock, params, 1, &rows);
+    rv = mpx_tx_set_tenant(tx, &run->tenant);
+    if (rv == APR_SUCCESS) {
+        rv = mpx_tx_query(tx, SQL_idempotency_lock, params, 1, &rows);
+    }
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -211,7 +216,7 @@ apr_status_t core_idempotent_run(core_exchange_t *exchange)
 {
     mpx_http_t *http = &exchange->http;
     const char *key = apr_table_get(http->r->headers_in, "Idempotency-Key");
-    keyed_run_t run = { exchange, key, { 0 }, http->call->tenant };
+    keyed_run_t run = { exchange, key, { 0 }, { { 0 } } };
 
     if (key == NULL || http->r->method_number != M_POST || http->call->principal == NULL || http->call->rootkey == NULL) {
         return http->route->handler(http);
@@ -219,6 +224,7 @@ apr_status_t core_idempotent_run(core_exchange_t *exchange)
     if (!key_acceptable(key)) {
         return mpx_fail(http->call, MPX_P_BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters.");
     }
+    run.tenant = http->call->principal->tenant;
     take_fingerprint(http, run.fingerprint);
     return core_tx_outer_run(http->call, keyed_body, &run);
 }

@@ -78,6 +78,8 @@ typedef struct core_exchange {
 void core_reply_problem(core_exchange_t *exchange);
 /* Body and media type (core_body.c). @return APR_SUCCESS, or MPX_FAILED with the problem set */
 apr_status_t core_body_read(mpx_http_t *http);
+/* Refuse query parameters that the route does not know. */
+apr_status_t core_query_check(mpx_http_t *http);
 /* Run the route's handler under an Idempotency-Key, or without when the request has none. */
 apr_status_t core_idempotent_run(core_exchange_t *exchange);
 void core_router_reset(apr_pool_t *pconf);

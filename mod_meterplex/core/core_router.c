@@ -157,9 +157,15 @@ static apr_status_t run(core_exchange_t *exchange)
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    wrong = core_query_parse(http->call->pool, http->r->args, http->query);
-    if (wrong) {
-        return mpx_fail(http->call, MPX_P_BAD_REQUEST, "%s", wrong);
+    if (!(http->route->flags & MPX_ROUTE_PUBLIC)) {
+        wrong = core_query_parse(http->call->pool, http->r->args, http->query);
+        if (wrong) {
+            return mpx_fail(http->call, MPX_P_BAD_REQUEST, "%s", wrong);
+        }
+        rv = core_query_check(http);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
     }
     if (takes_body(http->r)) {
         rv = core_body_read(http);
@@ -228,6 +234,9 @@ static apr_status_t dispatch(core_exchange_t *exchange, const mpx_route_t *route
     if (allowed->nelts == 0) {
         return mpx_fail(exchange->http.call, MPX_P_NOT_FOUND, "There is nothing here.");
     }
+    if (!mpx_json_utf8_valid(r->uri, strlen(r->uri))) {
+        return mpx_fail(exchange->http.call, MPX_P_BAD_REQUEST, "The path is not valid UTF-8.");
+    }
     if (route == NULL) {
         /* Answered here and not by an error of httpd, which would write an Allow of its own. */
         apr_table_setn(r->err_headers_out, "Allow", apr_array_pstrcat(r->pool, allowed, ','));
@@ -241,6 +250,22 @@ static apr_status_t dispatch(core_exchange_t *exchange, const mpx_route_t *route
         mpx_fail(exchange->http.call, MPX_P_INTERNAL, "The request could not be carried out.");
     }
     return rv;
+}
+
+/* httpd answers TRACE by itself, before any handler: where it is off, with a 405 whose Allow names what r->allowed holds. */
+static int on_map_to_storage(request_rec *r)
+{
+    apr_array_header_t *allowed;
+    int i;
+
+    if (r->method_number == M_TRACE) {
+        allowed = apr_array_make(r->pool, 6, sizeof(const char *));
+        find_route(r, allowed);
+        for (i = 0; i < allowed->nelts; i++) {
+            ap_allow_methods(r, MERGE_ALLOW, APR_ARRAY_IDX(allowed, i, const char *), NULL);
+        }
+    }
+    return DECLINED;
 }
 
 static int on_handler(request_rec *r)
@@ -306,5 +331,6 @@ void core_router_register(apr_pool_t *pool)
 {
     ap_hook_check_config(on_check_config, NULL, NULL, APR_HOOK_LAST);
     ap_hook_test_config(on_test_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_map_to_storage(on_map_to_storage, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(on_handler, NULL, NULL, APR_HOOK_FIRST);
 }

@@ -132,34 +132,26 @@ static apr_status_t post_key(mpx_http_t *http)
     return reply_key(http, HTTP_CREATED, &key);
 }
 
+static void write_row(mpx_jsonw_t *w, apr_pool_t *pool, const void *row)
+{
+    identity_key_write(w, pool, row);
+}
+
+static const char *row_key(apr_pool_t *pool, const void *row)
+{
+    return mpx_uuid_format(&((const identity_key_t *)row)->id, apr_palloc(pool, MPX_UUID_TEXT));
+}
+
 static apr_status_t get_keys(mpx_http_t *http)
 {
-    static const char *const names[] = { "limit", "cursor", NULL };
     apr_array_header_t *keys;
-    const char *next = NULL;
-    char last[MPX_UUID_TEXT];
-    mpx_jsonw_t *w;
     mpx_page_t page;
-    apr_status_t rv = mpx_http_query_only(http, names);
-    int i;
+    apr_status_t rv = mpx_http_page(http, NULL, &page);
 
-    if (rv == APR_SUCCESS) {
-        rv = mpx_http_page(http, NULL, &page);
-    }
     if (rv == APR_SUCCESS) {
         rv = identity_key_list(http->call, &page, &keys);
     }
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    w = mpx_reply_list_begin(http);
-    for (i = 0; i < keys->nelts && i < page.limit; i++) {
-        identity_key_write(w, http->call->pool, &APR_ARRAY_IDX(keys, i, identity_key_t));
-    }
-    if (keys->nelts > page.limit) {
-        next = mpx_uuid_format(&APR_ARRAY_IDX(keys, page.limit - 1, identity_key_t).id, last);
-    }
-    return mpx_reply_list_end(http, w, &page, next);
+    return rv == APR_SUCCESS ? mpx_reply_list(http, &page, keys, write_row, row_key) : rv;
 }
 
 static apr_status_t get_key(mpx_http_t *http)
@@ -393,13 +385,13 @@ static apr_status_t get_me(mpx_http_t *http)
 }
 
 const mpx_route_t identity_key_routes[] = {
-    { "POST", "/v1/tenants/{tenant}/api-keys", "api_keys:write", 0, post_key },
-    { "GET", "/v1/tenants/{tenant}/api-keys", "api_keys:read", 0, get_keys },
-    { "GET", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:read", 0, get_key },
-    { "PATCH", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, patch_key },
-    { "DELETE", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, delete_key },
-    { "POST", "/v1/tenants/{tenant}/api-keys/{key}/rotate", "api_keys:write", MPX_ROUTE_NO_BODY, rotate_key },
-    { "POST", "/v1/keys/verify", "api_keys:read", 0, post_verify },
-    { "GET", "/v1/auth/me", NULL, 0, get_me },
-    { NULL, NULL, NULL, 0, NULL }
+    { "POST", "/v1/tenants/{tenant}/api-keys", "api_keys:write", 0, post_key, NULL },
+    { "GET", "/v1/tenants/{tenant}/api-keys", "api_keys:read", 0, get_keys, "limit cursor" },
+    { "GET", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:read", 0, get_key, NULL },
+    { "PATCH", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, patch_key, NULL },
+    { "DELETE", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, delete_key, NULL },
+    { "POST", "/v1/tenants/{tenant}/api-keys/{key}/rotate", "api_keys:write", MPX_ROUTE_NO_BODY, rotate_key, NULL },
+    { "POST", "/v1/keys/verify", "api_keys:read", 0, post_verify, NULL },
+    { "GET", "/v1/auth/me", NULL, 0, get_me, NULL },
+    { NULL, NULL, NULL, 0, NULL, NULL }
 };

@@ -60,34 +60,26 @@ static apr_status_t post_tenant(mpx_http_t *http)
     return reply_tenant(http, HTTP_CREATED, &tenant);
 }
 
+static void write_row(mpx_jsonw_t *w, apr_pool_t *pool, const void *row)
+{
+    identity_tenant_write(w, pool, row);
+}
+
+static const char *row_key(apr_pool_t *pool, const void *row)
+{
+    return mpx_uuid_format(&((const identity_tenant_t *)row)->id, apr_palloc(pool, MPX_UUID_TEXT));
+}
+
 static apr_status_t get_tenants(mpx_http_t *http)
 {
-    static const char *const names[] = { "limit", "cursor", NULL };
     apr_array_header_t *tenants;
-    const char *next = NULL;
-    char key[MPX_UUID_TEXT];
-    mpx_jsonw_t *w;
     mpx_page_t page;
-    apr_status_t rv = mpx_http_query_only(http, names);
-    int i;
+    apr_status_t rv = mpx_http_page(http, NULL, &page);
 
-    if (rv == APR_SUCCESS) {
-        rv = mpx_http_page(http, NULL, &page);
-    }
     if (rv == APR_SUCCESS) {
         rv = identity_tenant_list(http->call, &page, &tenants);
     }
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    w = mpx_reply_list_begin(http);
-    for (i = 0; i < tenants->nelts && i < page.limit; i++) {
-        identity_tenant_write(w, http->call->pool, &APR_ARRAY_IDX(tenants, i, identity_tenant_t));
-    }
-    if (tenants->nelts > page.limit) {
-        next = mpx_uuid_format(&APR_ARRAY_IDX(tenants, page.limit - 1, identity_tenant_t).id, key);
-    }
-    return mpx_reply_list_end(http, w, &page, next);
+    return rv == APR_SUCCESS ? mpx_reply_list(http, &page, tenants, write_row, row_key) : rv;
 }
 
 static apr_status_t get_tenant(mpx_http_t *http)
@@ -141,10 +133,10 @@ apr_status_t identity_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant)
 }
 
 const mpx_route_t identity_tenant_routes[] = {
-    { "POST", "/v1/tenants", NULL, MPX_ROUTE_PLATFORM, post_tenant },
-    { "GET", "/v1/tenants", "tenant:read", 0, get_tenants },
-    { "GET", "/v1/tenants/{tenant}", "tenant:read", 0, get_tenant },
-    { "PATCH", "/v1/tenants/{tenant}", "tenant:write", 0, patch_tenant },
-    { "DELETE", "/v1/tenants/{tenant}", "tenant:delete", 0, delete_tenant },
-    { NULL, NULL, NULL, 0, NULL }
+    { "POST", "/v1/tenants", NULL, MPX_ROUTE_PLATFORM, post_tenant, NULL },
+    { "GET", "/v1/tenants", "tenant:read", 0, get_tenants, "limit cursor" },
+    { "GET", "/v1/tenants/{tenant}", "tenant:read", 0, get_tenant, NULL },
+    { "PATCH", "/v1/tenants/{tenant}", "tenant:write", 0, patch_tenant, NULL },
+    { "DELETE", "/v1/tenants/{tenant}", "tenant:delete", 0, delete_tenant, NULL },
+    { NULL, NULL, NULL, 0, NULL, NULL }
 };

@@ -76,6 +76,8 @@ typedef struct mpx_route {
     const char *permission; /* scope that is needed, or NULL */
     unsigned flags;
     mpx_handler_fn *handler;
+    const char *query; /* its query parameters, names between spaces, "filter[" for any "filter[...]"; NULL: it takes none.
+                        * Another one is 400 before anything is done; public routes do not look at them */
 } mpx_route_t;
 
 /* Call in register_hooks. @param routes ended by a NULL method; lives as long as the module */
@@ -103,9 +105,6 @@ struct mpx_http {
 MPX_DECLARE(apr_status_t) mpx_http_json(mpx_http_t *http, const mpx_json_t **body) MPX_MUST_CHECK;
 /* Parse it and read it with a field table (422 with all errors). */
 MPX_DECLARE(apr_status_t) mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target) MPX_MUST_CHECK;
-/* Refuse query parameters other than these (NULL-terminated list): 400 naming the parameter. A trailing '[' in a name
- * allows any "name[...]". */
-MPX_DECLARE(apr_status_t) mpx_http_query_only(mpx_http_t *http, const char *const *names) MPX_MUST_CHECK;
 /* `limit` and `cursor`. @param filters text of the filters that the cursor is bound to, or NULL */
 MPX_DECLARE(apr_status_t) mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *page) MPX_MUST_CHECK;
 /* A time parameter. *given 0 when absent; 400 when malformed. */
@@ -117,10 +116,14 @@ MPX_DECLARE(apr_status_t) mpx_http_id(mpx_http_t *http, const char *param, const
 MPX_DECLARE(apr_status_t) mpx_reply_json(mpx_http_t *http, int status, mpx_jsonw_t *json);
 MPX_DECLARE(apr_status_t) mpx_reply_empty(mpx_http_t *http, int status);
 MPX_DECLARE(apr_status_t) mpx_reply_text(mpx_http_t *http, int status, const char *type, const char *text, apr_size_t len);
-/* {"data":[...],"next_cursor":...}: begin, write each item, end with the last shown row's key, or NULL at the list's end. */
-MPX_DECLARE(mpx_jsonw_t *) mpx_reply_list_begin(mpx_http_t *http);
-MPX_DECLARE(apr_status_t) mpx_reply_list_end(mpx_http_t *http, mpx_jsonw_t *json, const mpx_page_t *page,
-                                             const char *next_key);
+/* {"data":[...],"next_cursor":...}.
+ * @param rows   of the page, and one more when the list goes on
+ * @param write  one row as JSON
+ * @param key    what the next page begins after, of the last row shown */
+typedef void (mpx_row_write_fn)(mpx_jsonw_t *w, apr_pool_t *pool, const void *row);
+typedef const char *(mpx_row_key_fn)(apr_pool_t *pool, const void *row);
+MPX_DECLARE(apr_status_t) mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_array_header_t *rows,
+                                         mpx_row_write_fn *write, mpx_row_key_fn *key);
 MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) MPX_PRINTF(2, 3);
 
 /* Strong entity tag of a row's version, for an answer with that one resource; the router then answers 304 to If-None-Match. */

@@ -209,21 +209,32 @@ static const char *step_pointer(apr_pool_t *pool, const step_t *step, const char
                       : apr_psprintf(pool, "%s/%" APR_SIZE_T_FMT, above, step->index);
 }
 
+/* The value of zero fits with any exponent, what the database makes of it does not: jsonb keeps 0e-16383 with 16,383 places.
+ * @param p  behind the 'e' */
+static int zero_exponent_fits(const char *p, const char *end)
+{
+    int negative = p < end && *p == '-', exponent = 0;
+
+    for (p += p < end && (*p == '-' || *p == '+'); p < end && exponent <= MPX_DECIMAL_INT_DIGITS; p++) {
+        exponent = exponent * 10 + (*p - '0');
+    }
+    return negative ? exponent <= MPX_DECIMAL_FRAC_DIGITS : exponent < MPX_DECIMAL_INT_DIGITS;
+}
+
 static int number_in_range(const mpx_json_t *number)
 {
+    static const mpx_decimal_t zero;
     const char *p = number->text, *end = p + number->len;
     mpx_decimal_t d;
 
-    /* no exponent and so few characters: nothing to count */
-    if (number->len <= MPX_DECIMAL_FRAC_DIGITS) {
-        while (p < end && (*p | 0x20) != 'e') {
-            p++;
-        }
-        if (p == end) {
-            return 1;
-        }
+    while (p < end && (*p | 0x20) != 'e') {
+        p++;
     }
-    return mpx_decimal_parse_json(number->text, number->len, &d) == MPX_DECIMAL_OK;
+    if (p == end && number->len <= MPX_DECIMAL_FRAC_DIGITS) {
+        return 1; /* no exponent and so few characters: nothing to count */
+    }
+    return mpx_decimal_parse_json(number->text, number->len, &d) == MPX_DECIMAL_OK
+           && (p == end || mpx_decimal_compare(&d, &zero) != 0 || zero_exponent_fits(p + 1, end));
 }
 
 /* Recursion is bounded: the reader that made value has kept to its limit of depth. */
@@ -261,6 +272,10 @@ static void read_data(run_t *run, const attribute_t *attribute, const mpx_json_t
 {
     if (value->type != MPX_JSON_OBJECT) {
         report(run, attribute->name, "type", "an object is expected");
+        return;
+    }
+    if (value->len > MPX_EVENT_DATA_MAX) {
+        report(run, attribute->name, "length", "at most 65536 bytes are allowed");
         return;
     }
     numbers_walk(value, NULL, number_report, run);

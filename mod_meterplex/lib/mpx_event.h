@@ -14,6 +14,9 @@ typedef struct mpx_event {
     apr_size_t data_len;
 } mpx_event_t;
 
+/* Bytes of one event's data as sent: what every receiver of CloudEvents forwards (CloudEvents 1.0.2, "Size Limits"). */
+#define MPX_EVENT_DATA_MAX 65536
+
 typedef struct mpx_event_rules {
     apr_time_t now;                   /* default time, and the centre of the window */
     apr_interval_time_t ahead, behind; /* how far a time may lie from now; behind < 0: any (backfill) */

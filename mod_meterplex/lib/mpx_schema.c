@@ -1,6 +1,7 @@
 /* mpx_schema: a table walked over an object; each type of field has its own reader below. */
 #include <apr_strings.h>
 #include "mpx_decimal.h"
+#include "mpx_event.h" /* the range of numbers in data */
 #include "mpx_net.h"
 #include "mpx_schema.h"
 
@@ -113,6 +114,24 @@ static int integer_value(const mpx_json_t *value, apr_int64_t *out)
     }
     *out = negative ? -(apr_int64_t)n : (apr_int64_t)n;
     return 1;
+}
+
+/* An object of anything. Its numbers are those that NUMERIC keeps: 1e130000 is nine characters here and 130,001 in each
+ * answer of the database. */
+static void read_free_object(run_t *run, const mpx_json_t *value, const mpx_field_t *field, void *target, const char *pointer)
+{
+    const char *number;
+
+    if (!is_type(run, value, MPX_JSON_OBJECT, "an object is expected", pointer)
+        || !size_fits(run, field, value->len, "bytes", pointer)) {
+        return;
+    }
+    number = mpx_json_numbers_in_range(run->pool, value, pointer);
+    if (number) {
+        report(run, number, "range", "at most 38 digits before and 18 after the point are allowed");
+        return;
+    }
+    *(const mpx_json_t **)target = value;
 }
 
 static void out_of_range(run_t *run, const mpx_field_t *field, const char *pointer)
@@ -275,9 +294,8 @@ static void read_field(run_t *run, const mpx_json_t *value, const mpx_field_t *f
         if (field->fields) {
             read_object(run, value, pointer, field->fields, target);
         }
-        else if (is_type(run, value, MPX_JSON_OBJECT, "an object is expected", pointer)
-                 && size_fits(run, field, value->len, "bytes", pointer)) {
-            *(const mpx_json_t **)target = value;
+        else {
+            read_free_object(run, value, field, target, pointer);
         }
         break;
     case MPX_FIELD_STRINGS:

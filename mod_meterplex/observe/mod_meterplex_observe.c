@@ -6,12 +6,12 @@
 #include "http_request.h"
 
 static const mpx_route_t observe_routes[] = {
-    { "GET", "/health", NULL, MPX_ROUTE_PUBLIC, observe_get_health },
-    { "GET", "/health/live", NULL, MPX_ROUTE_PUBLIC, observe_get_live },
-    { "GET", "/health/ready", NULL, MPX_ROUTE_PUBLIC, observe_get_ready },
-    { "GET", "/metrics", NULL, MPX_ROUTE_PUBLIC, observe_get_metrics },
-    { "GET", "/v1/openapi.json", NULL, MPX_ROUTE_PUBLIC, observe_get_openapi },
-    { NULL, NULL, NULL, 0, NULL }
+    { "GET", "/health", NULL, MPX_ROUTE_PUBLIC, observe_get_health, NULL },
+    { "GET", "/health/live", NULL, MPX_ROUTE_PUBLIC, observe_get_live, NULL },
+    { "GET", "/health/ready", NULL, MPX_ROUTE_PUBLIC, observe_get_ready, NULL },
+    { "GET", "/metrics", NULL, MPX_ROUTE_PUBLIC, observe_get_metrics, NULL },
+    { "GET", "/v1/openapi.json", NULL, MPX_ROUTE_PUBLIC, observe_get_openapi, NULL },
+    { NULL, NULL, NULL, 0, NULL, NULL }
 };
 
 static int observe_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)

@@ -114,17 +114,15 @@ static apr_status_t read_events(mpx_http_t *http, const mpx_event_rules_t *rules
 
 static apr_status_t set_rules(mpx_http_t *http, mpx_event_rules_t *rules)
 {
-    static const char *const names[] = { "backfill", NULL };
     const char *backfill = apr_table_get(http->query, "backfill");
-    apr_status_t rv = mpx_http_query_only(http, names);
 
     rules->now = apr_time_now();
     rules->ahead = AHEAD;
     rules->behind = BEHIND;
     rules->max_events = EVENTS_MAX;
     rules->json = *mpx_json_limits();
-    if (rv != APR_SUCCESS || backfill == NULL || strcmp(backfill, "false") == 0) {
-        return rv;
+    if (backfill == NULL || strcmp(backfill, "false") == 0) {
+        return APR_SUCCESS;
     }
     if (strcmp(backfill, "true") != 0) {
         return mpx_fail(http->call, MPX_P_BAD_REQUEST, "backfill must be true or false.");
@@ -188,20 +186,24 @@ static void write_event(mpx_jsonw_t *w, apr_pool_t *pool, const usage_event_t *e
     mpx_jsonw_end(w);
 }
 
+static void write_row(mpx_jsonw_t *w, apr_pool_t *pool, const void *row)
+{
+    write_event(w, pool, row);
+}
+
+static const char *row_key(apr_pool_t *pool, const void *row)
+{
+    return usage_event_key(pool, row);
+}
+
 static apr_status_t get_events(mpx_http_t *http)
 {
-    static const char *const names[] = { "from", "to", "type", "subject", "source", "id", "limit", "cursor", NULL };
     usage_event_filter_t filter = { 0 };
     apr_array_header_t *events;
-    const char *next = NULL, *bound_to;
+    const char *bound_to;
     mpx_page_t page;
-    mpx_jsonw_t *w;
-    apr_status_t rv = mpx_http_query_only(http, names);
-    int i;
+    apr_status_t rv = mpx_http_time(http, "from", &filter.from, &filter.has_from);
 
-    if (rv == APR_SUCCESS) {
-        rv = mpx_http_time(http, "from", &filter.from, &filter.has_from);
-    }
     if (rv == APR_SUCCESS) {
         rv = mpx_http_time(http, "to", &filter.to, &filter.has_to);
     }
@@ -218,21 +220,11 @@ static apr_status_t get_events(mpx_http_t *http)
     if (rv == APR_SUCCESS) {
         rv = usage_event_list(http->call, &filter, &page, &events);
     }
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    w = mpx_reply_list_begin(http);
-    for (i = 0; i < events->nelts && i < page.limit; i++) {
-        write_event(w, http->call->pool, &APR_ARRAY_IDX(events, i, usage_event_t));
-    }
-    if (events->nelts > page.limit) {
-        next = usage_event_key(http->call->pool, &APR_ARRAY_IDX(events, page.limit - 1, usage_event_t));
-    }
-    return mpx_reply_list_end(http, w, &page, next);
+    return rv == APR_SUCCESS ? mpx_reply_list(http, &page, events, write_row, row_key) : rv;
 }
 
 const mpx_route_t usage_event_routes[] = {
-    { "POST", "/v1/usage/events", "usage:write", MPX_ROUTE_ANY_MEDIA | MPX_ROUTE_EVENTS, post_events },
-    { "GET", "/v1/usage/events", "usage:read", 0, get_events },
-    { NULL, NULL, NULL, 0, NULL }
+    { "POST", "/v1/usage/events", "usage:write", MPX_ROUTE_ANY_MEDIA | MPX_ROUTE_EVENTS, post_events, "backfill" },
+    { "GET", "/v1/usage/events", "usage:read", 0, get_events, "from to type subject source id limit cursor" },
+    { NULL, NULL, NULL, 0, NULL, NULL }
 };

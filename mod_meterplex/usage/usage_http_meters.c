@@ -148,33 +148,26 @@ static apr_status_t post_meter(mpx_http_t *http)
     return reply_meter(http, HTTP_CREATED, &meter, NULL);
 }
 
+static void write_row(mpx_jsonw_t *w, apr_pool_t *pool, const void *row)
+{
+    write_meter(w, pool, row, NULL);
+}
+
+static const char *row_key(apr_pool_t *pool, const void *row)
+{
+    return ((const usage_meter_t *)row)->key;
+}
+
 static apr_status_t get_meters(mpx_http_t *http)
 {
-    static const char *const names[] = { "limit", "cursor", NULL };
     apr_array_header_t *meters;
-    const char *next = NULL;
     mpx_page_t page;
-    mpx_jsonw_t *w;
-    apr_status_t rv = mpx_http_query_only(http, names);
-    int i;
+    apr_status_t rv = mpx_http_page(http, NULL, &page);
 
-    if (rv == APR_SUCCESS) {
-        rv = mpx_http_page(http, NULL, &page);
-    }
     if (rv == APR_SUCCESS) {
         rv = usage_meter_list(http->call, &page, &meters);
     }
-    if (rv != APR_SUCCESS) {
-        return rv;
-    }
-    w = mpx_reply_list_begin(http);
-    for (i = 0; i < meters->nelts && i < page.limit; i++) {
-        write_meter(w, http->call->pool, &APR_ARRAY_IDX(meters, i, usage_meter_t), NULL);
-    }
-    if (meters->nelts > page.limit) {
-        next = APR_ARRAY_IDX(meters, page.limit - 1, usage_meter_t).key;
-    }
-    return mpx_reply_list_end(http, w, &page, next);
+    return rv == APR_SUCCESS ? mpx_reply_list(http, &page, meters, write_row, row_key) : rv;
 }
 
 static const char *key_of(mpx_http_t *http)
@@ -276,16 +269,12 @@ static apr_status_t read_filters(mpx_http_t *http, const mpx_json_t *dimensions,
 
 static apr_status_t read_query(mpx_http_t *http, const usage_meter_t *meter, usage_query_t *q)
 {
-    static const char *const names[] = { "from", "to", "window", "timezone", "subject", "group_by", "filter[", "fill", NULL };
     const char *window = apr_table_get(http->query, "window"), *fill = apr_table_get(http->query, "fill");
     const char *timezone = apr_table_get(http->query, "timezone");
     mpx_json_error_t error;
     mpx_json_t *dimensions;
-    apr_status_t rv = mpx_http_query_only(http, names);
+    apr_status_t rv = mpx_http_time(http, "from", &q->from, &q->has_from);
 
-    if (rv == APR_SUCCESS) {
-        rv = mpx_http_time(http, "from", &q->from, &q->has_from);
-    }
     if (rv == APR_SUCCESS) {
         rv = mpx_http_time(http, "to", &q->to, &q->has_to);
     }
@@ -370,11 +359,11 @@ static apr_status_t get_usage(mpx_http_t *http)
 }
 
 const mpx_route_t usage_meter_routes[] = {
-    { "POST", "/v1/meters", "meters:write", 0, post_meter },
-    { "GET", "/v1/meters", "meters:read", 0, get_meters },
-    { "GET", "/v1/meters/{meter}", "meters:read", 0, get_meter },
-    { "PATCH", "/v1/meters/{meter}", "meters:write", 0, patch_meter },
-    { "DELETE", "/v1/meters/{meter}", "meters:write", 0, delete_meter },
-    { "GET", "/v1/meters/{meter}/usage", "usage:read", 0, get_usage },
-    { NULL, NULL, NULL, 0, NULL }
+    { "POST", "/v1/meters", "meters:write", 0, post_meter, NULL },
+    { "GET", "/v1/meters", "meters:read", 0, get_meters, "limit cursor" },
+    { "GET", "/v1/meters/{meter}", "meters:read", 0, get_meter, NULL },
+    { "PATCH", "/v1/meters/{meter}", "meters:write", 0, patch_meter, NULL },
+    { "DELETE", "/v1/meters/{meter}", "meters:write", 0, delete_meter, NULL },
+    { "GET", "/v1/meters/{meter}/usage", "usage:read", 0, get_usage, "from to window timezone subject group_by filter[ fill" },
+    { NULL, NULL, NULL, 0, NULL, NULL }
 };

@@ -1,13 +1,14 @@
 /* The conventions that hold on every route: bodies, methods, ids, cursors, entity tags, Idempotency-Key. */
 #include "harness.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static void up(void)
 {
-    h_up("MeterplexProblem On\n");
+    h_up("MeterplexProblem On\nProtocols h2c http/1.1\n");
 }
 
 static const char *unique(const char *what)
@@ -65,6 +66,117 @@ START_TEST(bad_json_is_refused)
 }
 END_TEST
 
+/* What a reader must refuse and must take, by the rules of RFC 8259 and ours, each sent over HTTP: a refusal is bad_json, what
+ * is JSON is judged by its fields. The unit tests hold hundreds more of them. */
+START_TEST(json_over_http_is_read_strictly)
+{
+    static const char *const refused[] = {
+        "", " ", "[", "]", "[1", "[1,]", "[,1]", "[1,,2]", "[1 2]", "[\"a\"", "{\"a\"}", "{\"a\":}", "{:1}", "{1:1}", "{a:1}",
+        "{'a':1}", "{\"a\":1,}", "{,\"a\":1}", "{\"a\":1 \"b\":2}", "{\"a\"::1}", "[+1]", "[-]", "[- 1]", "[.5]", "[5.]", "[1.e1]",
+        "[01]", "[-01]", "[1e]", "[1e+]", "[1E-]", "[0x10]", "[1_000]", "[NaN]", "[Infinity]", "[-Infinity]", "[True]", "[nul]",
+        "[nullx]", "[tru]", "[\"\\x41\"]", "[\"\\u12\"]", "[\"\\u12g4\"]", "[\"\\\"]", "[\"\t\"]", "[\"\n\"]", "[\"\x7f\xff\"]",
+        "[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\ud800\"]", "[\"\\ud800x\"]", "[\"\\u0000\"]", "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]",
+        "[\"\xf4\x90\x80\x80\"]", "[\"\xe2\x82\"]", "[\"\x80\"]", "\xef\xbb\xbf[]", "\xff\xfe[\0]\0", "[1]x", "[1][2]", "{}/**/", "// x\n{}",
+        "[1]\x0c", "\x0b[]", "\xc2\xa0[]", "{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":2}", "{\"x\":{\"b\":1,\"b\":2}}",
+    };
+    static const char *const taken[] = {
+        "{}", " {} ", "\r\n\t{}", "[]", "[[]]", "null", "true", "1", "-0", "-0.0", "1E+2", "0e1", "\"\"", "\"\\u00e9\"", "\"\\ud83d\\ude00\"",
+        "\"\xf0\x9f\x98\x80\"", "\"\\/\"", "\"\x7f\"", "{\"\":1}", "{\"a\":{\"a\":{\"a\":1}}}", "[1,\n2]", "[123456789012345678901234567890]",
+    };
+
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const h_response_t *r = send_full("POST", "/v1/tenants", h_admin_key(), NULL, "application/json", refused[i], 0);
+        ck_assert_msg(r->status == 400 && !strcmp(h_json_text(r, "/code"), "bad_json"), "%s: %d %s", refused[i], r->status, r->body);
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        const h_response_t *r = send_full("POST", "/v1/tenants", h_admin_key(), NULL, "application/json", taken[i], 0);
+        ck_assert_msg(r->status == 422 && !strcmp(h_json_text(r, "/code"), "validation_failed"), "%s: %d %s", taken[i], r->status,
+                      r->body);
+    }
+}
+END_TEST
+
+static char *letters(size_t n)
+{
+    char *text = malloc(n + 1);
+    memset(text, 'a', n);
+    text[n] = '\0';
+    return text;
+}
+
+/* One past the length that each field allows, and the field is named; at the length it is not. */
+START_TEST(over_long_fields_are_named)
+{
+    static const struct {
+        const char *path, *body; /* %s: the long text */
+        size_t most;
+        const char *pointer;
+    } fields[] = {
+        { "/v1/tenants", "{\"slug\":\"-\",\"name\":\"%s\"}", 200, "/name" },
+        { "/v1/tenants", "{\"name\":\"\",\"slug\":\"%s\"}", 63, "/slug" },
+        { "KEYS", "{\"scopes\":1,\"name\":\"%s\"}", 200, "/name" },
+        { "KEYS", "{\"name\":\"\",\"scopes\":[\"%s:b\"]}", 62, "/scopes/0" },
+        { "KEYS", "{\"name\":\"\",\"scopes\":[],\"metadata\":{\"a\":\"%s\"}}", 16384 - 8, "/metadata" },
+        { "/v1/keys/verify", "{\"cost\":-1,\"key\":\"%s\"}", 256, "/key" },
+        { "/v1/meters", "{\"aggregation\":\"\",\"key\":\"%s\"}", 63, "/key" },
+        { "/v1/meters", "{\"aggregation\":\"\",\"name\":\"%s\"}", 200, "/name" },
+        { "/v1/meters", "{\"aggregation\":\"\",\"event_type\":\"%s\"}", 128, "/event_type" },
+        { "/v1/meters", "{\"aggregation\":\"\",\"value_property\":\"$.%s\"}", 254, "/value_property" },
+        { "/v1/meters", "{\"aggregation\":\"\",\"unit\":\"%s\"}", 64, "/unit" },
+        { "/v1/usage/events", "{\"source\":\"\",\"type\":\"t\",\"id\":\"%s\"}", 256, "/id" },
+        { "/v1/usage/events", "{\"id\":\"\",\"type\":\"t\",\"source\":\"%s\"}", 256, "/source" },
+        { "/v1/usage/events", "{\"id\":\"\",\"source\":\"s\",\"type\":\"%s\"}", 128, "/type" },
+        { "/v1/usage/events", "{\"id\":\"\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"%s\"}", 256, "/subject" },
+        { "/v1/usage/events", "{\"id\":\"\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"a\":\"%s\"}}", 65536 - 8, "/data" },
+    };
+    const char *keys = h_format("/v1/tenants/%s/api-keys", h_tenant(unique("long")));
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const char *path = strcmp(fields[i].path, "KEYS") ? fields[i].path : keys;
+        for (int past = 0; past < 2; past++) {
+            const char *before = strstr(fields[i].body, "%s");
+            const char *body = h_format("%.*s%s%s", (int)(before - fields[i].body), fields[i].body,
+                                        letters(fields[i].most + (size_t)past), before + 2);
+            const h_response_t *r = h_post(path, h_admin_key(), body);
+            int named = strstr(r->body, h_format("\"pointer\":\"%s\"", fields[i].pointer)) != NULL;
+
+            h_expect_problem(r, 422, "validation_failed"); /* another field is wrong on purpose: nothing is stored */
+            ck_assert_msg(named == past, "%s %s of %d bytes: %s", path, fields[i].pointer, (int)fields[i].most + past, r->body);
+        }
+    }
+}
+END_TEST
+
+/* What jsonb would blow up: one past the range is refused by its pointer, before the database sees it. */
+START_TEST(numbers_in_metadata_have_the_range_of_numeric)
+{
+    static const char *const numbers[] = { "1e131000", "0e-16383", "1e38", "-1e-19", "0e999999999999" };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const h_response_t *r = post_tenant(h_format("{\"name\":\"a\",\"slug\":\"numbers\",\"metadata\":{\"a\":[1,%s]}}", numbers[i]));
+        h_expect_problem(r, 422, "validation_failed");
+        h_expect_json(r, "/errors/0/pointer", "/metadata/a/1");
+        h_expect_json(r, "/errors/0/code", "range");
+    }
+    ck_assert(!h_httpd_logged(h_main_httpd, "SQLSTATE 22003"));
+}
+END_TEST
+
+START_TEST(http2_is_answered_alike)
+{
+    h_request_t request = { .path = "/v1/tenants?limit=1", .key = h_admin_key(), .http2 = 1 };
+
+    h_expect(h_send(&request), 200);
+    request.path = "/v1/nothing";
+    h_expect_problem(h_send(&request), 404, "not_found");
+    request.path = "/v1/tenants";
+    request.body = "{";
+    h_expect_problem(h_send(&request), 400, "bad_json");
+    request.body = h_format("{\"name\":\"two\",\"slug\":\"%s\"}", unique("h2"));
+    h_expect(h_send(&request), 201);
+}
+END_TEST
+
 START_TEST(media_types_and_sizes_are_checked)
 {
     size_t size = 1024 * 1024 + 1;
@@ -96,8 +208,12 @@ START_TEST(methods_are_answered)
     h_expect(r, 200);
     ck_assert_int_eq((int)r->body_len, 0);
     ck_assert_int_gt(atoi(h_header(r, "content-length")), 2);
+    r = h_call("TRACE", "/v1/tenants", h_admin_key(), NULL);
+    h_expect_problem(r, 405, "method_not_allowed");
+    ck_assert_ptr_nonnull(strstr(h_header(r, "allow"), "POST"));
     h_expect_problem(h_get("/v1/nothing", NULL), 404, "not_found");
     h_expect_problem(h_get("/v1/tenants/", h_admin_key()), 404, "not_found");
+    h_expect_problem(h_get("/v1/meters/%ff", h_admin_key()), 400, "bad_request");
 }
 END_TEST
 
@@ -116,6 +232,8 @@ END_TEST
 
 START_TEST(query_strings_are_checked)
 {
+    const char *tenant, *id, *key;
+
     h_expect_problem(h_get("/v1/tenants?limit=0", h_admin_key()), 400, "bad_request");
     h_expect_problem(h_get("/v1/tenants?limit=201", h_admin_key()), 400, "bad_request");
     h_expect_problem(h_get("/v1/tenants?limit=1&limit=2", h_admin_key()), 400, "bad_request");
@@ -123,6 +241,17 @@ START_TEST(query_strings_are_checked)
     h_expect_problem(h_get("/v1/tenants?x=%00", h_admin_key()), 400, "bad_request");
     h_expect_problem(h_get("/v1/tenants?colour=red", h_admin_key()), 400, "bad_request");
     h_expect_problem(h_get("/v1/tenants?cursor=AAAA", h_admin_key()), 400, "bad_cursor");
+
+    /* on every route, and before anything is done */
+    tenant = h_tenant(unique("query"));
+    h_key(tenant, "a:b", NULL, &id);
+    key = h_format("/v1/tenants/%s/api-keys/%s", tenant, id);
+    h_expect_problem(h_call("DELETE", h_format("/v1/tenants/%s?dry_run=1", tenant), h_admin_key(), NULL), 400, "bad_request");
+    h_expect_problem(h_call("DELETE", h_format("%s?x=", key), h_admin_key(), NULL), 400, "bad_request");
+    h_expect_problem(h_post(h_format("%s/rotate?grace_seconds=3600", key), h_admin_key(), "{}"), 400, "bad_request");
+    h_expect_problem(h_get(h_format("%s?fields=name", key), h_admin_key()), 400, "bad_request");
+    h_expect(h_get(key, h_admin_key()), 200);
+    h_expect(h_get("/health/live?probe=7", NULL), 200); /* a prober may say what it likes */
 }
 END_TEST
 
@@ -158,7 +287,7 @@ END_TEST
 START_TEST(an_idempotency_key_is_executed_once)
 {
     const char *slug = unique("idem"), *header = h_format("Idempotency-Key: %s", slug);
-    const char *body = h_format("{\"name\":\"A\",\"slug\":\"%s\"}", slug), *id;
+    const char *body = h_format("{\"name\":\"A\",\"slug\":\"%s\"}", slug), *id, *other;
     const h_response_t *r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0);
 
     h_expect(r, 201);
@@ -173,12 +302,41 @@ START_TEST(an_idempotency_key_is_executed_once)
     h_expect_problem(r, 422, "idempotency_mismatch");
     h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), "Idempotency-Key: a b", NULL, body, 0), 400, "bad_request");
 
+    /* bound to the path and to the tenant that is acted in */
+    h_expect_problem(send_full("POST", "/v1/meters", h_admin_key(), header, NULL, body, 0), 422, "idempotency_mismatch");
+    other = h_tenant(unique("other"));
+    h_expect_problem(send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_admin_key(), header, NULL, body, 0), 422,
+                     "idempotency_mismatch");
+    /* another principal's key of the same name is another */
+    r = send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_key(other, "api_keys:write", NULL, NULL), header, NULL,
+                  "{\"name\":\"k\",\"scopes\":[]}", 0);
+    h_expect(r, 201);
+
     /* a refusal is remembered, too: the same key still says what it said */
     header = h_format("Idempotency-Key: %s", unique("refused"));
     h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0), 409, "conflict");
     r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0);
     h_expect(r, 409);
     h_expect_header(r, "idempotent-replayed", "true");
+}
+END_TEST
+
+/* What failed for want of a database is tried anew by the same key. */
+START_TEST(a_failure_of_ours_is_not_remembered)
+{
+    const char *slug = unique("away"), *header = h_format("Idempotency-Key: %s", slug);
+    const char *body = h_format("{\"name\":\"A\",\"slug\":\"%s\"}", slug);
+    const h_response_t *r;
+
+    h_expect(h_get("/v1/auth/me", h_admin_key()), 200);
+    h_pg_stop(H_PG_FAST);
+    r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0);
+    h_expect_problem(r, 503, "unavailable");
+    ck_assert_ptr_nonnull(h_header(r, "retry-after"));
+    h_pg_start();
+    H_WAIT(10, (r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0))->status != 503);
+    h_expect(r, 201);
+    ck_assert_ptr_null(h_header(r, "idempotent-replayed"));
 }
 END_TEST
 
@@ -267,6 +425,10 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, all_bad_fields_are_named_at_once);
     tcase_add_test(tcase, bad_json_is_refused);
+    tcase_add_test(tcase, json_over_http_is_read_strictly);
+    tcase_add_test(tcase, over_long_fields_are_named);
+    tcase_add_test(tcase, numbers_in_metadata_have_the_range_of_numeric);
+    tcase_add_test(tcase, http2_is_answered_alike);
     tcase_add_test(tcase, media_types_and_sizes_are_checked);
     tcase_add_test(tcase, methods_are_answered);
     tcase_add_test(tcase, request_ids_are_taken_or_made);
@@ -277,6 +439,7 @@ int main(void)
     tcase_add_test(tcase, foreign_resources_are_not_there);
     tcase_add_test(tcase, the_database_shows_nothing_without_a_tenant);
     tcase_add_test(tcase, one_of_many_with_one_key_wins);
+    tcase_add_test(tcase, a_failure_of_ours_is_not_remembered);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

@@ -118,6 +118,9 @@ const h_response_t *h_send(const h_request_t *request)
     curl_easy_setopt(client, CURLOPT_TIMEOUT_MS, (long)((request->timeout > 0 ? request->timeout : 10) * 1000));
     curl_easy_setopt(client, CURLOPT_HTTP_VERSION,
                      request->http2 ? (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE : (long)CURL_HTTP_VERSION_1_1);
+    /* libcurl 7.88 fails on a reused connection of HTTP/2 by prior knowledge, with a plain httpd too */
+    curl_easy_setopt(client, CURLOPT_FRESH_CONNECT, (long)request->http2);
+    curl_easy_setopt(client, CURLOPT_FORBID_REUSE, (long)request->http2);
     curl_easy_setopt(client, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(client, CURLOPT_WRITEDATA, &exchange);
     curl_easy_setopt(client, CURLOPT_HEADERFUNCTION, on_header);
