@@ -361,6 +361,14 @@ static int check_attribute(ctl_t *ctl, const char *option, const char *value, ap
         : CTL_OK;
 }
 
+/* Another's id under our counters' source would make the counter's own a duplicate. */
+static int check_source(ctl_t *ctl, const char *source)
+{
+    return strncasecmp(source, MPX_EVENT_SOURCE_RESERVED, sizeof(MPX_EVENT_SOURCE_RESERVED) - 1) == 0
+        ? ctl_usage(ctl, "--source: what begins with " MPX_EVENT_SOURCE_RESERVED " is kept for Meterplex's own counters")
+        : CTL_OK;
+}
+
 int ctl_import(ctl_t *ctl, int argc, const char *const *argv)
 {
     import_t im = { .ctl = ctl, .source = "access-log", .type = "http.request" };
@@ -382,7 +390,7 @@ int ctl_import(ctl_t *ctl, int argc, const char *const *argv)
         rv = ctl_usage(ctl, "--tenant is needed");
     }
     if (rv != CTL_OK || (rv = read_format(ctl, format, &im.format)) != CTL_OK
-        || (rv = check_attribute(ctl, "source", im.source, 256)) != CTL_OK
+        || (rv = check_attribute(ctl, "source", im.source, 256)) != CTL_OK || (rv = check_source(ctl, im.source)) != CTL_OK
         || (rv = check_attribute(ctl, "type", im.type, 128)) != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK
         || (rv = ctl_tenant(ctl, tenant, &im.tenant)) != CTL_OK) {
         return rv;

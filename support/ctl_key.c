@@ -137,6 +137,9 @@ static int read_spec(ctl_t *ctl, const key_options_t *given, identity_key_spec_t
             return ctl_usage(ctl, "--burst takes a number up to 1000000000, together with --rate");
         }
         spec->rate.burst = (apr_uint64_t)given->burst;
+        if (!mpx_rate_fits(&spec->rate)) {
+            return ctl_usage(ctl, "--burst: so many at this rate would take centuries to come back");
+        }
     }
     if (given->expires && !mpx_time_parse(given->expires, strlen(given->expires), &spec->expires_at)) {
         return ctl_usage(ctl, "--expires takes a time such as 2030-01-31T12:00:00Z, not \"%s\"", given->expires);

@@ -45,8 +45,8 @@ static const char *log_json(request_rec *r, char *argument)
     member(w, "request_id", request->id);
     member(w, "trace_id", apr_pstrmemdup(r->pool, trace + 3, 32));
     member(w, "client", r->useragent_ip);
-    member(w, "host", r->hostname);
-    member(w, "method", r->method);
+    member(w, "host", core_redact(r->pool, r->hostname));
+    member(w, "method", core_redact(r->pool, r->method));
     member(w, "path", core_redact(r->pool, r->unparsed_uri));
     member(w, "protocol", r->protocol);
     member(w, "route", apr_table_get(last->notes, "meterplex-route"));

@@ -1,12 +1,15 @@
 /* core_path.c: see core_path.h. */
 #include "core_path.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "../include/meterplex_call.h"
+
+#define IF_MATCH_MAX 4096
 
 int core_path_matches(const char *pattern, const char *path, apr_table_t *params)
 {
@@ -126,10 +129,31 @@ char *core_etag_text(const mpx_uuid_t *id, apr_int64_t version, char *out)
     return out;
 }
 
+/* The list's tags without what stands behind the version: a change of the resource is meant, not one of what it counts. */
+static const char *versions_only(const char *list, char *out, apr_size_t size)
+{
+    apr_size_t n = 0;
+    int dots = 0, inside = 0;
+
+    for (; *list && n + 1 < size; list++) {
+        if (*list == '"') {
+            inside = !inside;
+            dots = 0;
+        }
+        dots += inside && *list == '.';
+        if (dots < 2) {
+            out[n++] = *list;
+        }
+    }
+    out[n] = '\0';
+    return *list ? "" : out;
+}
+
 int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t version)
 {
-    char tag[CORE_ETAG_TEXT];
-    return if_match == NULL || core_etag_listed(if_match, core_etag_text(id, version, tag), 0);
+    char tag[CORE_ETAG_TEXT], list[IF_MATCH_MAX];
+    return if_match == NULL
+           || core_etag_listed(versions_only(if_match, list, sizeof list), core_etag_text(id, version, tag), 0);
 }
 
 /* --- Redaction ----------------------------------------------------------------------------------------------------------------- */
@@ -151,16 +175,39 @@ static int secret_name(const char *name, apr_size_t len)
     return 0;
 }
 
-/* Length of an API key's text at this place, 0 when there is none. A cut or altered key is one, too. */
+/* The character that a text means at this place, an escape decoded. @param n set to the bytes that it takes */
+static char meant(const char *text, apr_size_t *n)
+{
+    if (text[0] == '%' && apr_isxdigit(text[1]) && apr_isxdigit(text[2])) {
+        const char hex[3] = { text[1], text[2], '\0' };
+        *n = 3;
+        return (char)strtol(hex, NULL, 16);
+    }
+    *n = 1;
+    return *text;
+}
+
+/* Length of an API key's text at this place, percent-escapes in it or not; 0 when there is none. A cut or altered key is one,
+ * too. */
 static apr_size_t key_at(const char *text)
 {
-    apr_size_t n;
-    if (strncmp(text, "mpx_live_", 9) != 0 && strncmp(text, "mpx_test_", 9) != 0) {
-        return 0;
+    static const char *const starts[] = { "mpx_live_", "mpx_test_" };
+    apr_size_t at, step;
+    int i, k;
+
+    for (i = 0; i < 2; i++) {
+        for (at = 0, k = 0; starts[i][k] && meant(text + at, &step) == starts[i][k]; k++) {
+            at += step;
+        }
+        if (starts[i][k] == '\0') {
+            char c;
+            while ((c = meant(text + at, &step)) != '\0' && (apr_isalnum(c) || c == '_')) {
+                at += step;
+            }
+            return at;
+        }
     }
-    for (n = 9; apr_isalnum(text[n]) || text[n] == '_'; n++) {
-    }
-    return n;
+    return 0;
 }
 
 const char *core_redact(apr_pool_t *pool, const char *text)
@@ -169,7 +216,7 @@ const char *core_redact(apr_pool_t *pool, const char *text)
     const char *at, *name = NULL;
     char *out, *to;
 
-    if (text == NULL || (strpbrk(text, "?&=") == NULL && strstr(text, "mpx_") == NULL)) {
+    if (text == NULL || (strpbrk(text, "?&=%") == NULL && strstr(text, "mpx_") == NULL)) {
         return text;
     }
     to = out = apr_palloc(pool, strlen(text) * 9 + 1); /* a one-byte value may grow to the mark */

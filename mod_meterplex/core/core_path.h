@@ -19,8 +19,9 @@ const char *core_query_parse(apr_pool_t *pool, const char *query, apr_table_t *o
  * section 8.8.3.2); 0: a weak tag matches nothing (If-Match) */
 int core_etag_listed(const char *list, const char *tag, int weak);
 
-#define CORE_ETAG_TEXT 64
-/* The strong entity tag of a row's version. @param out CORE_ETAG_TEXT bytes @return out */
+#define CORE_ETAG_TEXT 96
+/* The strong entity tag of a row's version, "UUID.VERSION"; the router adds ".DIGEST" of the representation, which may show
+ * what no version counts (a time of last use). @param out CORE_ETAG_TEXT bytes @return out */
 char *core_etag_text(const mpx_uuid_t *id, apr_int64_t version, char *out);
 
 /* Replace what looks like an API key, and the values of parameters that are named like secrets, by "REDACTED". */

@@ -54,10 +54,10 @@ static apr_status_t resolve_both(mpx_call_t *call, const char *bearer, const cha
 {
     const mpx_principal_t *other;
     mpx_uuid_t tenant;
-    apr_status_t rv = identity_principal_of_key(call, bearer, 1, &tenant, principal);
+    apr_status_t rv = identity_principal_of_key(call, bearer, call->client, &tenant, principal);
 
     if (rv == APR_SUCCESS) {
-        rv = identity_principal_of_key(call, key, 1, &tenant, &other);
+        rv = identity_principal_of_key(call, key, call->client, &tenant, &other);
     }
     if ((rv != APR_SUCCESS && call->problem.code != MPX_P_UNAVAILABLE)
         || (rv == APR_SUCCESS && !mpx_uuid_equal(&other->id, &(*principal)->id))) {
@@ -79,7 +79,7 @@ static apr_status_t authenticate(mpx_call_t *call, const char *bearer, const cha
     }
     return bearer && key && strcmp(bearer, key) != 0
         ? resolve_both(call, bearer, key, principal)
-        : identity_principal_of_key(call, bearer ? bearer : key, 1, &tenant, principal);
+        : identity_principal_of_key(call, bearer ? bearer : key, call->client, &tenant, principal);
 }
 
 apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal)

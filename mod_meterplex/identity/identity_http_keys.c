@@ -4,6 +4,7 @@
 #include "apr_strings.h"
 
 #include "../include/meterplex_limit.h"
+#include "../lib/mpx_net.h"
 #include "identity_domain.h"
 #include "identity_view.h"
 
@@ -80,7 +81,7 @@ static void read_rate(const rate_body_t *body, mpx_rate_t *rate)
     }
 }
 
-static void read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spec_t *spec)
+static apr_status_t read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spec_t *spec)
 {
     memset(spec, 0, sizeof *spec);
     spec->name = body->name;
@@ -90,6 +91,11 @@ static void read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spe
     spec->expires_at = body->expires_at;
     spec->metadata = body->metadata ? apr_pstrmemdup(http->call->pool, body->metadata->text, body->metadata->len) : NULL;
     read_rate(&body->rate, &spec->rate);
+    if (spec->rate.count && !mpx_rate_fits(&spec->rate)) {
+        return mpx_fail_field(http->call, MPX_P_VALIDATION_FAILED, "/rate_limit/burst", "range",
+                              "so many at this rate would take centuries to come back");
+    }
+    return APR_SUCCESS;
 }
 
 /* --- Answers -------------------------------------------------------------------------------------------------------------------------- */
@@ -121,7 +127,9 @@ static apr_status_t post_key(mpx_http_t *http)
     apr_status_t rv = mpx_http_fields(http, create_fields, &body);
 
     if (rv == APR_SUCCESS) {
-        read_spec(http, &body, &spec);
+        rv = read_spec(http, &body, &spec);
+    }
+    if (rv == APR_SUCCESS) {
         rv = identity_key_create(http->call, &spec, &key);
     }
     if (rv != APR_SUCCESS) {
@@ -178,10 +186,12 @@ static apr_status_t patch_key(mpx_http_t *http)
     if (rv == APR_SUCCESS) {
         rv = mpx_http_fields(http, patch_fields, &body);
     }
+    if (rv == APR_SUCCESS) {
+        rv = read_spec(http, &body, &spec);
+    }
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    read_spec(http, &body, &spec);
     set |= body.present >> FIELD_EXPIRES & 1 ? IDENTITY_SET_EXPIRES : 0;
     set |= body.present >> FIELD_RATE & 1 ? IDENTITY_SET_RATE : 0;
     if (body.present >> FIELD_CIDRS & 1 && spec.allowed_cidrs == NULL) {
@@ -235,16 +245,26 @@ static apr_status_t delete_key(mpx_http_t *http)
 
 typedef struct verify_body {
     apr_uint64_t present;
-    const char *key;
+    const char *key, *client;
     apr_array_header_t *scopes;
     apr_int64_t cost;
 } verify_body_t;
+
+static const char *check_client(const char *text, apr_size_t len, const char **detail)
+{
+    mpx_addr_t address;
+
+    *detail = "an IPv4 or IPv6 address is expected";
+    return mpx_addr_parse(text, &address) ? NULL : "format";
+}
+
 
 static const mpx_field_t verify_fields[] = {
     { "key", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 256, NULL, NULL, NULL, offsetof(verify_body_t, key) },
     { "scopes", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,
       offsetof(verify_body_t, scopes) },
     { "cost", MPX_FIELD_INT, MPX_FIELD_NULLABLE, 0, 1000000000, NULL, NULL, NULL, offsetof(verify_body_t, cost) },
+    { "client", MPX_FIELD_STRING, MPX_FIELD_NULLABLE, 1, 64, check_client, NULL, NULL, offsetof(verify_body_t, client) },
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
 };
 
@@ -262,7 +282,7 @@ static void write_principal(mpx_jsonw_t *w, apr_pool_t *pool, const mpx_principa
 
 static void write_limit(mpx_jsonw_t *w, const mpx_rate_t *rate, const mpx_gcra_t *g)
 {
-    apr_uint64_t wait = g->allowed ? 0 : g->retry_after == APR_UINT64_MAX ? g->reset_after : g->retry_after;
+    apr_uint64_t wait = g->allowed ? 0 : g->retry_after == APR_UINT64_MAX ? mpx_rate_never(rate, g) : g->retry_after;
     mpx_jsonw_key(w, "ratelimit");
     mpx_jsonw_object(w);
     mpx_jsonw_member_int(w, "limit", (apr_int64_t)rate->count);
@@ -281,14 +301,16 @@ static mpx_problem_code_e verdict_of(mpx_http_t *http, const verify_body_t *body
     mpx_uuid_t tenant;
     int i;
 
-    if (identity_principal_of_key(call, body->key, 0, &tenant, principal) != APR_SUCCESS) {
+    /* a key bound to addresses is good for none when the client's is not told */
+    if (identity_principal_of_key(call, body->key, body->client ? body->client : "", &tenant, principal) != APR_SUCCESS) {
         code = call->problem.code;
         if (code == MPX_P_UNAVAILABLE || code == MPX_P_INTERNAL) {
             return code;
         }
         memset(&call->problem, 0, sizeof call->problem);
     }
-    if (!mpx_uuid_equal(&tenant, &call->tenant) && !call->principal->platform_admin) {
+    if (!mpx_uuid_equal(&tenant, &call->tenant)
+        && !(call->principal->platform_admin && mpx_uuid_equal(&call->tenant, &call->principal->tenant))) {
         *principal = NULL;
         return MPX_P_INVALID_API_KEY; /* of another tenant: neither that it is there nor its state is disclosed */
     }

@@ -86,7 +86,7 @@ static apr_size_t pack(packed_t *out, const identity_record_t *record, const cha
 }
 
 /* Judge a record and make the principal of it. */
-static apr_status_t judge(mpx_call_t *call, const packed_t *packed, int judge_client, const mpx_principal_t **out)
+static apr_status_t judge(mpx_call_t *call, const packed_t *packed, const char *client, const mpx_principal_t **out)
 {
     const identity_record_t *record = &packed->record;
     const char *scopes = packed->bytes + sizeof *record, *slug = scopes + strlen(scopes) + 1, *cidrs = slug + strlen(slug) + 1;
@@ -99,8 +99,8 @@ static apr_status_t judge(mpx_call_t *call, const packed_t *packed, int judge_cl
     standing.suspended = record->suspended;
     standing.key_expires = record->key_expires;
     standing.secret_expires = record->secret_expires;
-    standing.allowed_cidrs = judge_client ? cidrs : "";
-    verdict = identity_judge(&standing, call->now, call->client);
+    standing.allowed_cidrs = cidrs;
+    verdict = identity_judge(&standing, call->now, client);
     if (verdict != MPX_P_NONE) {
         return mpx_fail(call, verdict, "%s", identity_judgement(verdict));
     }
@@ -316,7 +316,7 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, packe
     return rv;
 }
 
-apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, int judge_client, mpx_uuid_t *tenant,
+apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, const char *client, mpx_uuid_t *tenant,
                                        const mpx_principal_t **out)
 {
     unsigned char digest[MPX_APIKEY_DIGEST];
@@ -341,7 +341,7 @@ apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, int j
         return mpx_fail(call, MPX_P_INVALID_API_KEY, "%s", identity_judgement(MPX_P_INVALID_API_KEY));
     }
     *tenant = packed.record.tenant;
-    return judge(call, &packed, judge_client, out);
+    return judge(call, &packed, client, out);
 }
 
 /* --- Start ------------------------------------------------------------------------------------------------------------------------------------------ */

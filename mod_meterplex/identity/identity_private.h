@@ -38,9 +38,9 @@ void identity_forget_tenant(const mpx_uuid_t *tenant);
 
 /* The principal of a key's text, from memory or else from the database.
  * @param call  used for the look-up; on MPX_FAILED the problem is there
- * @param judge_client  whether allowed_cidrs apply (not for /v1/keys/verify)
+ * @param client  the address that allowed_cidrs are held against; "" is in none of them
  * @param tenant  whose key it is, set whenever the key is known, good or not; else nil */
-apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, int judge_client, mpx_uuid_t *tenant,
+apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, const char *client, mpx_uuid_t *tenant,
                                        const mpx_principal_t **out);
 
 /* --- What keeps them true (identity_changes.c) ------------------------------------------------------------------------------------- */

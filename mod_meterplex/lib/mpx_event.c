@@ -32,12 +32,12 @@ struct attribute {
     apr_size_t offset;
 };
 
-static attribute_fn read_text, read_specversion, read_content_type, read_time, read_occurrences, read_data, read_base64;
+static attribute_fn read_text, read_source, read_specversion, read_content_type, read_time, read_occurrences, read_data, read_base64;
 
 #define NAMED(text) text, sizeof(text) - 1
 static const attribute_t attributes[] = {
     { NAMED("id"), 256, read_text, 1, offsetof(mpx_event_t, id) },
-    { NAMED("source"), 256, read_text, 1, offsetof(mpx_event_t, source) },
+    { NAMED("source"), 256, read_source, 1, offsetof(mpx_event_t, source) },
     { NAMED("type"), 128, read_text, 1, offsetof(mpx_event_t, type) },
     { NAMED("specversion"), 0, read_specversion, 0, 0 },
     { NAMED("subject"), 256, read_text, 1, offsetof(mpx_event_t, subject) },
@@ -108,6 +108,15 @@ static void read_text(run_t *run, const attribute_t *attribute, const mpx_json_t
     }
     else if (attribute->kept) {
         *(const char **)((char *)event + attribute->offset) = value->text;
+    }
+}
+
+/* Nobody may speak, or take an id, as one of our own counters. */
+static void read_source(run_t *run, const attribute_t *attribute, const mpx_json_t *value, mpx_event_t *event)
+{
+    read_text(run, attribute, value, event);
+    if (event->source && strncasecmp(event->source, MPX_EVENT_SOURCE_RESERVED, sizeof(MPX_EVENT_SOURCE_RESERVED) - 1) == 0) {
+        report(run, attribute->name, "reserved", "sources that begin with " MPX_EVENT_SOURCE_RESERVED " are made by Meterplex itself");
     }
 }
 

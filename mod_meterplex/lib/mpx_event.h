@@ -17,6 +17,9 @@ typedef struct mpx_event {
 /* Bytes of one event's data as sent: what every receiver of CloudEvents forwards (CloudEvents 1.0.2, "Size Limits"). */
 #define MPX_EVENT_DATA_MAX 65536
 
+/* How the sources of events begin that we make ourselves; refused in what others send (code "reserved"). */
+#define MPX_EVENT_SOURCE_RESERVED "urn:meterplex:"
+
 typedef struct mpx_event_rules {
     apr_time_t now;                   /* default time, and the centre of the window */
     apr_interval_time_t ahead, behind; /* how far a time may lie from now; behind < 0: any (backfill) */
@@ -29,7 +32,7 @@ typedef struct mpx_event_rules {
  * attribute that is null counts as absent (CloudEvents JSON format, section 2.2); so does null as data.
  *
  * Codes of errors: required, unknown_field, unsupported (data_base64), type, length, pattern, choice, format
- * (time, UTF-8), range (time, occurrences, numbers in data), duplicate (a binary attribute given twice). At most
+ * (time, UTF-8), reserved (source), range (time, occurrences, numbers in data), duplicate (a binary attribute given twice). At most
  * MPX_FIELD_ERRORS_MAX are listed; the last one's detail says how many more there are. More than max_events
  * events are one error at "". With errors, events holds those that are valid.
  * Texts in the results point into the body or its parsed form, or live in pool. */

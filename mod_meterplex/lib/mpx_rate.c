@@ -58,6 +58,11 @@ apr_uint64_t mpx_rate_interval(const mpx_rate_t *rate)
     return (rate->period * NS + rate->count - 1) / rate->count;
 }
 
+int mpx_rate_fits(const mpx_rate_t *rate)
+{
+    return rate->burst <= MPX_RATE_HORIZON / mpx_rate_interval(rate);
+}
+
 apr_uint64_t mpx_rate_charge(const mpx_rate_t *rate, apr_uint64_t cost)
 {
     apr_uint64_t charge;
@@ -91,4 +96,10 @@ void mpx_gcra_decide(const mpx_rate_t *rate, apr_uint64_t tat, apr_uint64_t now,
     left = (capacity - used) / interval;
     out->remaining = left > rate->burst ? rate->burst : left;
     out->reset_after = used;
+}
+
+apr_uint64_t mpx_rate_never(const mpx_rate_t *rate, const mpx_gcra_t *result)
+{
+    apr_uint64_t period = rate->period * NS;
+    return result->reset_after > period ? result->reset_after : period;
 }

@@ -29,6 +29,9 @@ const char *mpx_rate_parse(apr_pool_t *pool, const char *text, mpx_rate_t *rate)
  * @param rate one that is set: here and below its count, period and burst are at least 1 */
 apr_uint64_t mpx_rate_interval(const mpx_rate_t *rate);
 
+/* Can so great a burst be told from a smaller one? Above MPX_RATE_HORIZON it could not. @return 1 or 0 */
+int mpx_rate_fits(const mpx_rate_t *rate);
+
 /* Nanoseconds that cost units stand for, at most MPX_RATE_HORIZON: what an allowed decision puts on the arrival time,
  * and so what a refund takes off it. */
 apr_uint64_t mpx_rate_charge(const mpx_rate_t *rate, apr_uint64_t cost);
@@ -44,5 +47,8 @@ typedef struct mpx_gcra {
 
 /* Decide. @param tat 0 or the stored time @param now ns, less than 2^63 @param cost units; 0 only looks */
 void mpx_gcra_decide(const mpx_rate_t *rate, apr_uint64_t tat, apr_uint64_t now, apr_uint64_t cost, mpx_gcra_t *out);
+
+/* What to say to one whose cost never passes: a whole period at the least, so that who waits as told does not hammer. */
+apr_uint64_t mpx_rate_never(const mpx_rate_t *rate, const mpx_gcra_t *result);
 
 #endif

@@ -158,6 +158,16 @@ static int resolve(request_rec *r, mpx_request_t *request, const limit_policy_t 
     }
 }
 
+/* Digits, and a point with digits behind it or none. */
+static int is_number(const char *text)
+{
+    apr_size_t whole = strspn(text, "0123456789"), fraction = 0;
+    if (text[whole] == '.') {
+        fraction = 1 + strspn(text + whole + 1, "0123456789");
+    }
+    return whole > 0 && fraction != 1 && text[whole + fraction] == '\0';
+}
+
 /* Units of this request: a whole number, 0 for "free"; a fraction is rounded up, what is no number costs 1. */
 static apr_uint64_t cost_of(request_rec *r, const limit_policy_t *policy)
 {
@@ -169,7 +179,7 @@ static apr_uint64_t cost_of(request_rec *r, const limit_policy_t *policy)
         return 1;
     }
     text = ap_expr_str_exec(r, policy->cost, &error);
-    if (error || text == NULL || *text < '0' || *text > '9') {
+    if (error || text == NULL || !is_number(text)) {
         ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "rate limit %s: cost \"%s\" is no number, 1 is taken", policy->name,
                       text ? text : "");
         return 1;
@@ -236,7 +246,7 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
         status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,
                                    "This request costs %" APR_UINT64_T_FMT " units, more than limit \"%s\" ever allows at once.",
                                    charge->cost, charge->name);
-        wait = charge->result.reset_after;
+        wait = mpx_rate_never(charge->rate, &charge->result);
     }
     else {
         status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,

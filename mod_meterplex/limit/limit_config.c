@@ -148,6 +148,10 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
     for (i = 2; i < argc && error == NULL; i++) {
         error = parse_option(cmd, argv[i], policy, &named);
     }
+    if (error == NULL && !mpx_rate_fits(&policy->rate)) {
+        error = apr_psprintf(cmd->pool, "MeterplexRateLimit %s: a burst of %" APR_UINT64_T_FMT " would take centuries to come back",
+                             argv[1], policy->rate.burst);
+    }
     if (error) {
         return error;
     }

@@ -76,7 +76,9 @@ SELECT coalesce(sum(repeats), 0) FROM usage.events
 WHERE tenant_id = core.tenant_id() AND type = $1 AND usage.distinct_of(data #> $2::text[]) IS NULL;
 
 -- name: timezone_known
-SELECT 1 FROM pg_timezone_names WHERE name = $1;
+-- Not what the database's host happens to have beside IANA's names.
+SELECT 1 FROM pg_timezone_names
+WHERE name = $1 AND name NOT IN ('localtime', 'posixrules', 'Factory') AND name !~ '^(posix|right)/';
 
 -- name: first_time
 SELECT core.epoch_us(min(time)) FROM usage.events WHERE tenant_id = core.tenant_id() AND type = $1;
@@ -124,7 +126,7 @@ ORDER BY bound;
 SELECT CASE WHEN $5::timestamptz[] IS NULL THEN 1 ELSE width_bucket(e.time, $5::timestamptz[]) END AS w,
        CASE WHEN $6::boolean THEN e.subject END AS s,
        CASE WHEN cardinality($7::text[]) = 0 THEN '{}'::text[]
-            ELSE ARRAY(SELECT e.data #>> g.path::text[] FROM unnest($7::text[]) WITH ORDINALITY AS g(path, n) ORDER BY g.n)
+            ELSE ARRAY(SELECT usage.text_of(e.data #> g.path::text[]) FROM unnest($7::text[]) WITH ORDINALITY AS g(path, n) ORDER BY g.n)
        END AS g,
 
 -- name: usage_tail
@@ -134,7 +136,8 @@ FROM (SELECT x.*, usage.number_of(x.data #> $10::text[]) AS n FROM usage.events 
         AND ($4::text IS NULL OR x.subject = $4)
         AND (cardinality($8::text[]) = 0 OR NOT EXISTS (
             SELECT 1 FROM unnest($8::text[], $9::text[]) AS f(path, allowed)
-            WHERE NOT coalesce(x.data #>> f.path::text[] = ANY (f.allowed::text[]), false)))) AS e
+            WHERE NOT coalesce(x.data #>> f.path::text[] = ANY (f.allowed::text[])
+                               OR usage.text_of(x.data #> f.path::text[]) = ANY (f.allowed::text[]), false)))) AS e
 GROUP BY 1, 2, 3
 ORDER BY 1, 2 NULLS FIRST, 3;
 

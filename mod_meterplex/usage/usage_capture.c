@@ -17,10 +17,11 @@ APLOG_USE_MODULE(meterplex_usage);
 
 #define PROPS_MAX 16
 #define TEXT_MAX 256           /* bytes of a subject or property; more is cut */
+#define BAD_VALUE_MAX 32       /* of a value that is no number: enough to see what it is */
 #define COUNTERS_DEFAULT (64u * 1024 * 1024)
 
 static apr_size_t counters_size = COUNTERS_DEFAULT;
-static mpx_metric_t metric_unattributed;
+static mpx_metric_t metric_unattributed, metric_cut;
 static ap_filter_rec_t *count_filter;
 
 void *usage_capture_create_dir_config(apr_pool_t *pool, char *path)
@@ -169,26 +170,29 @@ static int capture_fixups(request_rec *r)
     return DECLINED;
 }
 
-/* An expression's text, cut at TEXT_MAX before a character that would be torn; NULL when it fails or is empty. */
+/* At most max bytes of a text, cut before a character that would be torn. */
+static const char *cut(apr_pool_t *pool, const char *text, apr_size_t max)
+{
+    apr_size_t len = strlen(text);
+
+    if (len <= max) {
+        return text;
+    }
+    for (len = max; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80; len--) {
+    }
+    return apr_pstrmemdup(pool, text, len);
+}
+
+/* An expression's text, cut at TEXT_MAX; NULL when it fails or is empty. */
 static const char *text_of(request_rec *r, ap_expr_info_t *expr)
 {
     const char *error = NULL, *text = ap_expr_str_exec(r, expr, &error);
-    apr_size_t len;
 
     if (error) {
         ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "MeterplexMeter: %s", error);
         return NULL;
     }
-    if (text == NULL || *text == '\0') {
-        return NULL;
-    }
-    len = strlen(text);
-    if (len > TEXT_MAX) {
-        for (len = TEXT_MAX; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80; len--) {
-        }
-        text = apr_pstrmemdup(r->pool, text, len);
-    }
-    return text;
+    return text && *text ? cut(r->pool, text, TEXT_MAX) : NULL;
 }
 
 /* A subject is one line of UTF-8, as the API asks of it; what is not becomes '?'. */
@@ -211,40 +215,76 @@ static const char *clean_subject(apr_pool_t *pool, const char *text)
 }
 
 /* A number is written as it stands, anything else as a string: a meter then counts it as invalid. */
-static void write_value(request_rec *r, mpx_jsonw_t *w, const char *text)
+static const char *value_member(request_rec *r, const char *text)
 {
+    mpx_jsonw_t *w = mpx_jsonw_make(r->pool);
     mpx_decimal_t decimal;
     char canonical[MPX_DECIMAL_TEXT];
 
+    mpx_jsonw_object(w);
     mpx_jsonw_key(w, "value");
     if (text && mpx_decimal_parse(text, strlen(text), &decimal) == MPX_DECIMAL_OK) {
         mpx_decimal_format(&decimal, canonical);
-        mpx_jsonw_raw(w, apr_pstrdup(r->pool, canonical), strlen(canonical));
+        mpx_jsonw_raw(w, canonical, strlen(canonical));
     }
     else {
-        mpx_jsonw_string(w, text);
+        mpx_jsonw_string(w, text ? cut(r->pool, text, BAD_VALUE_MAX) : NULL);
+    }
+    mpx_jsonw_end(w);
+    return mpx_jsonw_text(w, NULL);
+}
+
+/* {"name":"text"} in at most room bytes: a text that is too long for it, with its escapes, is cut.
+ * @return NULL when not even an empty text fits */
+static const char *prop_member(request_rec *r, const char *name, const char *text, apr_size_t room)
+{
+    int tries;
+
+    for (tries = 0;; tries++) {
+        mpx_jsonw_t *w = mpx_jsonw_make(r->pool);
+        const char *member;
+        apr_size_t len, excess;
+
+        mpx_jsonw_object(w);
+        mpx_jsonw_member_string(w, name, text);
+        mpx_jsonw_end(w);
+        member = mpx_jsonw_text(w, &len);
+        if (len <= room) {
+            return member;
+        }
+        mpx_metric_add(metric_cut, tries == 0);
+        if (text == NULL || *text == '\0') {
+            return NULL;
+        }
+        excess = (len - room + 5) / 6; /* a byte takes six at the most */
+        text = cut(r->pool, text, excess < strlen(text) ? strlen(text) - excess : 0);
     }
 }
 
-static const char *data_of(request_rec *r, const capture_meter_t *meter)
+/* The value, whole, and of the properties what there is room for.
+ * @param room  bytes that the counter's record has for it */
+static const char *data_of(request_rec *r, const capture_meter_t *meter, apr_size_t room)
 {
-    mpx_jsonw_t *w;
+    char *data = NULL; /* an object without its closing brace */
     int i;
 
     if (meter->value == NULL && meter->props == NULL) {
         return NULL;
     }
-    w = mpx_jsonw_make(r->pool);
-    mpx_jsonw_object(w);
     if (meter->value) {
-        write_value(r, w, text_of(r, meter->value));
+        const char *member = value_member(r, text_of(r, meter->value));
+        data = apr_pstrmemdup(r->pool, member, strlen(member) - 1);
     }
     for (i = 0; meter->props && i < meter->props->nelts; i++) {
         const capture_prop_t *prop = &APR_ARRAY_IDX(meter->props, i, capture_prop_t);
-        mpx_jsonw_member_string(w, prop->name, text_of(r, prop->value));
+        apr_size_t used = data ? strlen(data) : 0;
+        const char *member = room > used ? prop_member(r, prop->name, text_of(r, prop->value), room - used) : NULL;
+        if (member) {
+            data = apr_pstrcat(r->pool, data ? data : "{", data ? "," : "", apr_pstrmemdup(r->pool, member + 1, strlen(member) - 2),
+                               NULL);
+        }
     }
-    mpx_jsonw_end(w);
-    return mpx_jsonw_text(w, NULL);
+    return apr_pstrcat(r->pool, data ? data : "{", "}", NULL);
 }
 
 static void capture_one(request_rec *r, mpx_request_t *request, const capture_meter_t *meter)
@@ -256,7 +296,8 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
     }
     subject = meter->subject ? clean_subject(r->pool, text_of(r, meter->subject))
                              : mpx_principal_text(r->pool, request->principal);
-    usage_counters_add(&request->principal->tenant, meter->type, subject, data_of(r, meter));
+    usage_counters_add(&request->principal->tenant, meter->type, subject,
+                       data_of(r, meter, usage_counters_room(meter->type, subject)));
 }
 
 /* @param last what the client gets: after an internal redirect or an error document, another than the first */
@@ -363,6 +404,8 @@ int usage_capture_open(apr_pool_t *pconf, server_rec *s)
 {
     metric_unattributed = mpx_metric_counter("meterplex_usage_unattributed_total",
                                              "Requests to metered locations that name no tenant and so are nobody's usage.", NULL);
+    metric_cut = mpx_metric_counter("meterplex_usage_cut_total",
+                                    "Times that a property of MeterplexMeter was cut or left out for want of room.", NULL);
     return usage_counters_open(pconf, s, counters_size);
 }
 

@@ -38,6 +38,8 @@ void usage_capture_register_hooks(apr_pool_t *pool);
 
 /* Open or make STATE_DIR/counters and map it. @return OK, or HTTP_INTERNAL_SERVER_ERROR after a log line */
 int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size);
+/* Bytes that data may have beside a type and a subject. */
+apr_size_t usage_counters_room(const char *type, const char *subject);
 /* Count one request. Any thread; no I/O. @param subject or NULL @param data JSON object text or NULL */
 void usage_counters_add(const mpx_uuid_t *tenant, const char *type, const char *subject, const char *data);
 

@@ -64,6 +64,12 @@ static apr_size_t payload_write(char *payload, apr_size_t size, const char *type
     return at ? (apr_size_t)(at - payload) : 0;
 }
 
+apr_size_t usage_counters_room(const char *type, const char *subject)
+{
+    apr_size_t taken = strlen(type) + 1 + 2 + (subject ? strlen(subject) : 0) + 1 + 1;
+    return taken < MPX_COUNTERS_PAYLOAD_MAX ? MPX_COUNTERS_PAYLOAD_MAX - taken : 0;
+}
+
 void usage_counters_add(const mpx_uuid_t *tenant, const char *type, const char *subject, const char *data)
 {
     char payload[MPX_COUNTERS_PAYLOAD_MAX];

@@ -143,6 +143,18 @@ static void check_filter(check_t *check, const mpx_json_t *filter)
     }
 }
 
+/* A value that was refused is not said to be missing, too. */
+static int has_error(const apr_array_header_t *errors, const char *pointer)
+{
+    int i;
+    for (i = 0; i < errors->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(errors, i, mpx_field_error_t).pointer, pointer) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int usage_meter_check(apr_pool_t *pool, const char *aggregation, const char *value_property, const apr_table_t *group_by,
                       const mpx_json_t *filters, apr_array_header_t *errors)
 {
@@ -153,7 +165,7 @@ int usage_meter_check(apr_pool_t *pool, const char *aggregation, const char *val
     if (counts && value_property) {
         mpx_field_error_add(errors, "/value_property", "not_allowed", "The aggregation count takes no value.");
     }
-    if (aggregation && !counts && value_property == NULL) {
+    if (aggregation && !counts && value_property == NULL && !has_error(errors, "/value_property")) {
         mpx_field_error_add(errors, "/value_property", "required", "This aggregation needs the value to take.");
     }
     if (value_property && (usage_path_literal(pool, value_property) == NULL || strcmp(value_property, "$") == 0)) {

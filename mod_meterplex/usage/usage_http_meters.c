@@ -234,6 +234,28 @@ static apr_status_t read_group_by(mpx_http_t *http, const mpx_json_t *dimensions
     return APR_SUCCESS;
 }
 
+/* The values between commas; a backslash takes the next character as it is, so that a value may hold a comma. An empty text is
+ * one empty value. */
+static apr_array_header_t *split_values(apr_pool_t *pool, const char *text)
+{
+    apr_array_header_t *values = apr_array_make(pool, 4, sizeof(const char *));
+    char *copy = apr_palloc(pool, strlen(text) + 1), *to = copy;
+
+    for (;; text++) {
+        if (*text == ',' || *text == '\0') {
+            *to++ = '\0';
+            APR_ARRAY_PUSH(values, const char *) = copy;
+            copy = to;
+            if (*text == '\0') {
+                return values;
+            }
+            continue;
+        }
+        text += *text == '\\' && text[1];
+        *to++ = *text;
+    }
+}
+
 /* filter[name]=v, or several values with commas. */
 static apr_status_t read_filters(mpx_http_t *http, const mpx_json_t *dimensions, usage_query_t *q)
 {
@@ -245,8 +267,7 @@ static apr_status_t read_filters(mpx_http_t *http, const mpx_json_t *dimensions,
     q->filter_values = apr_array_make(pool, 4, sizeof(const char *));
     for (i = 0; i < given->nelts; i++) {
         const apr_table_entry_t *e = &APR_ARRAY_IDX(given, i, apr_table_entry_t);
-        apr_array_header_t *values;
-        char *name, *value, *state = NULL;
+        char *name;
         if (strncmp(e->key, "filter[", 7) != 0) {
             continue;
         }
@@ -254,15 +275,8 @@ static apr_status_t read_filters(mpx_http_t *http, const mpx_json_t *dimensions,
         if (mpx_json_member(dimensions, name) == NULL) {
             return mpx_fail(http->call, MPX_P_BAD_REQUEST, "filter: \"%s\" is no dimension of this meter.", name);
         }
-        values = apr_array_make(pool, 4, sizeof(const char *));
-        for (value = apr_strtok(apr_pstrdup(pool, e->val), ",", &state); value; value = apr_strtok(NULL, ",", &state)) {
-            APR_ARRAY_PUSH(values, const char *) = value;
-        }
-        if (values->nelts == 0) {
-            APR_ARRAY_PUSH(values, const char *) = "";
-        }
         APR_ARRAY_PUSH(q->filter_names, const char *) = name;
-        APR_ARRAY_PUSH(q->filter_values, const char *) = usage_text_literal(pool, values);
+        APR_ARRAY_PUSH(q->filter_values, const char *) = usage_text_literal(pool, split_values(pool, e->val));
     }
     return APR_SUCCESS;
 }

@@ -112,6 +112,7 @@ START_TEST(each_bad_field_is_named)
     refused("{\"name\":\"x\",\"scopes\":[],\"allowed_cidrs\":[\"10.0.0.1/8\"]}", "/allowed_cidrs/0");
     refused("{\"name\":\"x\",\"scopes\":[],\"env\":\"prod\"}", "/env");
     refused("{\"name\":\"x\",\"scopes\":[],\"metadata\":3}", "/metadata");
+    refused("{\"name\":\"x\",\"scopes\":[],\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":53376}}", "/rate_limit/burst");
     refused("{\"name\":\"x\"}", "/scopes");
     refused("{\"name\":\"x\",\"scopes\":[],\"scope\":[]}", "/scope");
 }
@@ -263,13 +264,35 @@ START_TEST(verify_charges_the_keys_own_limit)
     const char *key = h_key(tenant, "usage:read", "\"rate_limit\":{\"rate\":3,\"per\":\"day\"}", NULL);
     const h_response_t *r = verify(asker, key, ",\"cost\":2");
 
-    if (h_json_text(r, "/ratelimit") == NULL) {
-        return; /* the room of limits is not loaded: nothing is said of them */
-    }
     h_expect_json(r, "/ratelimit/remaining", "1");
     h_expect_json(verify(asker, key, ",\"cost\":2"), "/code", "rate_limited");
     h_expect_json(verify(asker, key, ",\"cost\":0"), "/valid", "true");
     h_expect_json(verify(asker, key, ""), "/ratelimit/remaining", "0");
+    /* what can never pass is not asked to come back at once */
+    r = verify(asker, h_key(tenant, "usage:read", "\"rate_limit\":{\"rate\":3,\"per\":\"day\"}", NULL), ",\"cost\":4");
+    h_expect_json(r, "/code", "rate_limited");
+    h_expect_json(r, "/ratelimit/retry_after", "86400");
+}
+END_TEST
+
+START_TEST(verify_holds_a_key_to_its_addresses_and_tenant)
+{
+    const char *asker = h_key(tenant, "api_keys:read", NULL, NULL), *other = h_tenant(h_format("elsewhere-%d", (int)getpid()));
+    const char *key = h_key(tenant, "usage:read", "\"allowed_cidrs\":[\"10.0.0.0/8\",\"2001:db8::/32\"]", NULL);
+    const char *headers[] = { h_format("Meterplex-Tenant: %s", other), NULL };
+    h_request_t request = { .path = "/v1/keys/verify", .key = h_admin_key(), .headers = headers,
+                            .body = h_format("{\"key\":\"%s\",\"client\":\"10.1.2.3\"}", key) };
+
+    h_expect_json(verify(asker, key, ",\"client\":\"10.1.2.3\""), "/valid", "true");
+    h_expect_json(verify(asker, key, ",\"client\":\"2001:db8::1\""), "/valid", "true");
+    h_expect_json(verify(asker, key, ",\"client\":\"192.0.2.1\""), "/code", "forbidden");
+    h_expect_json(verify(asker, key, ""), "/code", "forbidden");
+    h_expect_problem(h_post("/v1/keys/verify", asker, h_format("{\"key\":\"%s\",\"client\":\"here\"}", key)), 422,
+                     "validation_failed");
+    /* an administrator who acts in another tenant sees that tenant's keys only */
+    h_expect_json(h_send(&request), "/code", "invalid_api_key");
+    request.headers = NULL;
+    h_expect_json(h_send(&request), "/valid", "true");
 }
 END_TEST
 
@@ -306,6 +329,7 @@ int main(void)
     tcase_add_test(tcase, another_tenants_keys_do_not_exist);
     tcase_add_test(tcase, verify_says_what_a_key_is_worth);
     tcase_add_test(tcase, verify_charges_the_keys_own_limit);
+    tcase_add_test(tcase, verify_holds_a_key_to_its_addresses_and_tenant);
     tcase_add_test(tcase, me_tells_who_asks);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

@@ -13,6 +13,7 @@ static const char conf[] =
     "<Location \"/two/free\">\n  MeterplexRateLimit none\n</Location>\n"
     "<Location \"/other\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit tenant 3/d name=shared\n</Location>\n"
     "<Location \"/cost\">\n  MeterplexRateLimit expr=%{HTTP:X-Who} 10/d cost=%{HTTP:X-Cost}\n</Location>\n"
+    "<Location \"/ip\">\n  MeterplexRateLimit ip 3/d\n  MeterplexRateLimit expr=%{HTTP:X-Who} 1/d\n</Location>\n"
     "<Location \"/fast\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 2/s burst=1\n</Location>\n";
 
 static void up(void)
@@ -112,7 +113,32 @@ START_TEST(costs_are_charged)
     h_expect(get_with("/cost/x", "ann", "0"), 404);
     h_expect(get_with("/cost/x", "ben", "10"), 404);
     h_expect_problem(get_with("/cost/x", "cis", "11"), 429, "rate_limited");
+    /* more than ever passes: waiting does not help, and a day is said rather than a second */
+    h_expect_header(get_with("/cost/x", "cis", "99999999999999999999"), "retry-after", "86400");
+    /* what is no number costs 1, whatever it begins with; a fraction is rounded up */
+    for (int i = 0; i < 10; i++) {
+        static const char *const odd[] = { "0x10", "0b1", "00y", "1e3", "-5", "NaN", "1.", ".5", "", "0.5" };
+        h_expect(get_with("/cost/x", "odd", odd[i]), 404);
+    }
+    h_expect_problem(get_with("/cost/x", "odd", "1"), 429, "rate_limited");
     h_expect(get_with("/cost/x", "", "11"), 404); /* nobody to count by: passed over, and said in a metric */
+}
+END_TEST
+
+/* Addresses are charged before anything is asked of the request, whatever comes of it; the client's address is the one that
+ * mod_remoteip has found. */
+START_TEST(addresses_are_limited_first)
+{
+    const h_response_t *r = get_with("/ip/x", "a", "1");
+
+    h_expect(r, 404);
+    ck_assert_ptr_nonnull(strstr(h_header(r, "ratelimit"), "\"ip\";r=2"));
+    h_expect_problem(get_with("/ip/x", "a", "1"), 429, "rate_limited"); /* by X-Who; and charged to the address */
+    h_expect(get_with("/ip/x", "b", "1"), 404);
+    r = get_with("/ip/x", "c", "1");
+    h_expect_problem(r, 429, "rate_limited");
+    ck_assert_ptr_nonnull(strstr(h_header(r, "ratelimit"), "\"ip\";r=0"));
+    ck_assert_ptr_nonnull(h_header(r, "retry-after"));
 }
 END_TEST
 
@@ -185,6 +211,7 @@ int main(void)
     tcase_add_test(tcase, the_fields_tell_the_truth);
     tcase_add_test(tcase, several_limits_charge_all_or_none);
     tcase_add_test(tcase, costs_are_charged);
+    tcase_add_test(tcase, addresses_are_limited_first);
     tcase_add_test(tcase, waiting_as_told_lets_through);
     tcase_add_test(tcase, a_key_brings_its_own_limit);
     tcase_add_test(tcase, wrong_lines_are_refused_by_name);

@@ -12,6 +12,12 @@ static void up(void)
          "  AuthType Meterplex\n"
          "  Require meterplex-scope demo:read\n"
          "  MeterplexMeter sold.request prop=method:%{REQUEST_METHOD} prop=status:%{REQUEST_STATUS}\n"
+         "</Location>\n"
+         "<Location \"/long\">\n"
+         "  AuthType Meterplex\n"
+         "  Require meterplex-scope demo:read\n"
+         "  MeterplexMeter long.request value=%{HTTP:X-Value} subject=%{HTTP:X-Subject} prop=a:%{HTTP:X-A} prop=b:%{HTTP:X-B} "
+         "prop=c:%{HTTP:X-C} prop=d:%{HTTP:X-A}\n"
          "</Location>\n");
 }
 
@@ -244,6 +250,108 @@ START_TEST(finished_requests_are_counted_within_two_seconds)
 }
 END_TEST
 
+static char *filled(const char *name, char c, size_t n)
+{
+    char *text = h_format("%s: %*s", name, (int)n, "");
+    memset(strchr(text, ' ') + 1, c, n);
+    return text;
+}
+
+static int sum_is(const char *key, const char *value)
+{
+    const char *text = total(key, "long", "");
+    return text && strcmp(text, value) == 0;
+}
+
+/* However long the texts beside it are, the quantity is kept: properties are cut, and that is counted. */
+START_TEST(a_quantity_is_kept_whatever_stands_beside_it)
+{
+    const char *key = fresh_key();
+    const h_response_t *r;
+
+    make_meter(key, "{\"key\":\"long\",\"name\":\"l\",\"event_type\":\"long.request\",\"aggregation\":\"sum\","
+                    "\"value_property\":\"$.value\"}");
+    for (int i = 0; i < 3; i++) {
+        static const char fills[] = { 'x', '\x80', '\\' };
+        const char *headers[] = { "X-Value: 1000.000000000000000001", filled("X-Subject", 'y', 250), filled("X-A", fills[i], 256),
+                                  filled("X-B", fills[i], 256), filled("X-C", fills[i], 256), NULL };
+        h_request_t request = { .path = "/long/x", .key = key, .headers = headers };
+        h_expect(h_send(&request), 404);
+    }
+    H_WAIT(3, sum_is(key, "3000.000000000000000003"));
+    r = h_get("/v1/usage/events?type=long.request", key);
+    ck_assert_ptr_nonnull(strstr(r->body, "\"value\": 1000.000000000000000001"));
+    ck_assert_ptr_nonnull(h_json_text(r, "/data/0/data/a"));
+    ck_assert_ptr_null(strstr(h_get("/metrics", NULL)->body, "meterplex_usage_cut_total 0\n"));
+}
+END_TEST
+
+/* Our counters' ids can be read and foretold: nobody else may post under their source and so make them duplicates. */
+START_TEST(the_counters_source_is_nobody_elses)
+{
+    const char *key = fresh_key(), *source, *id;
+    const h_response_t *r;
+
+    make_meter(key, "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}");
+    h_expect(h_get("/sold/x", key), 404);
+    H_WAIT(2, counted(key, "", "1"));
+    r = h_get("/v1/usage/events?type=sold.request", key);
+    source = h_json_text(r, "/data/0/source");
+    id = h_json_text(r, "/data/0/id");
+    ck_assert_int_eq(strncmp(source, "urn:meterplex:node:", 19), 0);
+    r = h_post("/v1/usage/events", key, h_format("{\"id\":\"%s9\",\"source\":\"%s\",\"type\":\"x\"}", id, source));
+    h_expect_problem(r, 422, "validation_failed");
+    h_expect_json(r, "/errors/0/pointer", "/source");
+    h_expect_json(r, "/errors/0/code", "reserved");
+    r = h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"URN:Meterplex:node:1\",\"type\":\"x\"}");
+    h_expect_problem(r, 422, "validation_failed");
+}
+END_TEST
+
+START_TEST(groups_are_named_by_value)
+{
+    const char *key = fresh_key();
+    const h_response_t *r;
+
+    expect_ingest(h_post("/v1/usage/events", key,
+        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5}},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5.0}},"
+        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a,b\"}},{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a\"}},"
+        "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"\"}}]"), 5, 0);
+    make_meter(key, "{\"key\":\"g\",\"name\":\"g\",\"event_type\":\"t\",\"aggregation\":\"count\",\"group_by\":{\"m\":\"$.m\"}}");
+    r = h_get("/v1/meters/g/usage?group_by=m", key);
+    h_expect_json(r, "/data/1/group/m", "5");
+    h_expect_json(r, "/data/1/value", "2");
+    ck_assert_str_eq(total(key, "g", "?filter%5Bm%5D=5"), "2");
+    ck_assert_str_eq(total(key, "g", "?filter%5Bm%5D=a%5C,b"), "1");
+    ck_assert_str_eq(total(key, "g", "?filter%5Bm%5D=a%5C,b,a"), "2");
+    ck_assert_str_eq(total(key, "g", "?filter%5Bm%5D=a,b"), "1");
+    ck_assert_str_eq(total(key, "g", "?filter%5Bm%5D="), "1");
+    h_expect_problem(h_get("/v1/meters/g/usage?timezone=localtime", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/g/usage?timezone=posix/Europe/Berlin", key), 400, "bad_request");
+}
+END_TEST
+
+/* The same bytes have the same entity tag, other bytes another; a change of the version is what If-Match asks for. */
+START_TEST(entity_tags_tell_representations_apart)
+{
+    const char *key = fresh_key(), *tag, *headers[2] = { NULL, NULL };
+    h_request_t request = { .path = "/v1/meters/e", .key = key, .headers = headers };
+
+    make_meter(key, "{\"key\":\"e\",\"name\":\"e\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\"}");
+    tag = h_header(h_get("/v1/meters/e", key), "etag");
+    ck_assert_str_eq(h_header(h_get("/v1/meters/e", key), "etag"), tag);
+    headers[0] = h_format("If-None-Match: %s", tag);
+    h_expect(h_send(&request), 304);
+    expect_ingest(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":\"junk\"}}"), 1, 0);
+    h_expect(h_send(&request), 200); /* status.invalid has moved */
+    request.method = "PATCH";
+    request.body = "{\"name\":\"f\"}";
+    headers[0] = h_format("If-Match: %s", tag);
+    h_expect(h_send(&request), 200); /* the meter has not */
+    h_expect_problem(h_send(&request), 412, "precondition_failed");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("usage");
@@ -258,6 +366,10 @@ int main(void)
     tcase_add_test(tcase, windows_tile_the_range);
     tcase_add_test(tcase, platform_meters_are_in_every_tenant);
     tcase_add_test(tcase, finished_requests_are_counted_within_two_seconds);
+    tcase_add_test(tcase, a_quantity_is_kept_whatever_stands_beside_it);
+    tcase_add_test(tcase, the_counters_source_is_nobody_elses);
+    tcase_add_test(tcase, groups_are_named_by_value);
+    tcase_add_test(tcase, entity_tags_tell_representations_apart);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }
