@@ -142,6 +142,11 @@ void mpx_metric_set(mpx_metric_t metric, apr_int64_t value)
     }
 }
 
+apr_int64_t mpx_metric_value(mpx_metric_t metric)
+{
+    return metric >= 0 ? (apr_int64_t)__atomic_load_n(series[metric].words, __ATOMIC_RELAXED) : 0;
+}
+
 void mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us)
 {
     int b = 0;

@@ -196,6 +196,7 @@ MPX_DECLARE(mpx_metric_t) mpx_metric_gauge(const char *name, const char *help, c
 MPX_DECLARE(mpx_metric_t) mpx_metric_histogram(const char *name, const char *help, const char *labels); /* seconds */
 MPX_DECLARE(void) mpx_metric_add(mpx_metric_t metric, apr_uint64_t n);
 MPX_DECLARE(void) mpx_metric_set(mpx_metric_t metric, apr_int64_t value);
+MPX_DECLARE(apr_int64_t) mpx_metric_value(mpx_metric_t metric); /* of a counter or gauge; 0 when the table was full */
 MPX_DECLARE(void) mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us);
 
 typedef struct mpx_metric_sample {

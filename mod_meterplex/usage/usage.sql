@@ -80,8 +80,8 @@ WHERE tenant_id = core.tenant_id() AND type = $1 AND usage.distinct_of(data #> $
 SELECT 1 FROM pg_timezone_names
 WHERE name = $1 AND name NOT IN ('localtime', 'posixrules', 'Factory') AND name !~ '^(posix|right)/';
 
--- name: first_time
-SELECT core.epoch_us(min(time)) FROM usage.events WHERE tenant_id = core.tenant_id() AND type = $1;
+-- name: times
+SELECT core.epoch_us(min(time)), core.epoch_us(max(time)) FROM usage.events WHERE tenant_id = core.tenant_id() AND type = $1;
 
 -- name: bounds_day
 -- The first instant of each local date: PostgreSQL's reading of the local midnight, or an instant near it where midnight comes

@@ -2,7 +2,7 @@
  *
  * STATE_DIR/counters is mapped by the parent before the children are made, so that they share the pages and need no right to
  * the file. Its blocks are allocated when it is made: a full disk is then a start error and never a SIGBUS. The flusher is
- * the child that holds a POSIX record lock on the file; the lock goes with the process however that ends, so that two
+ * the child that holds a POSIX record lock on the file, for one run; the lock goes with the process however that ends, so that two
  * generations, or two servers, never flush one file at once.
  *
  * Exactly once: ranges are announced in the file, the file is made durable (msync), then the events are inserted under ids
@@ -29,6 +29,7 @@
 APLOG_USE_MODULE(meterplex_usage);
 
 #define FLUSH_INTERVAL apr_time_from_msec(500)
+#define FLUSH_LATE_S 10
 #define FLUSH_MAX 5000 /* ranges in one transaction */
 
 static struct {
@@ -37,10 +38,9 @@ static struct {
     apr_size_t size;
     int fd;
     const char *path, *source;
-    volatile int failing;
-} file = { NULL, NULL, 0, -1, NULL, NULL, 0 };
+} file = { NULL, NULL, 0, -1, NULL, NULL };
 
-static mpx_metric_t metric_counted, metric_lost, metric_flushed, metric_used, metric_pending;
+static mpx_metric_t metric_counted, metric_lost, metric_flushed, metric_used, metric_pending, metric_flushed_at;
 
 /* --- Counting -------------------------------------------------------------------------------------------------------------------- */
 
@@ -174,15 +174,11 @@ static int process_lives(int pid)
     return kill(pid, 0) == 0 || errno == EPERM;
 }
 
-static apr_status_t flush_job(mpx_job_t *job, void *baton)
+static apr_status_t flush_locked(mpx_job_t *job)
 {
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     apr_array_header_t *ranges = apr_array_make(job->pool, 64, sizeof(mpx_counter_range_t));
     apr_status_t rv = APR_SUCCESS;
 
-    if (fcntl(file.fd, F_SETLK, &lock) != 0) {
-        return APR_SUCCESS; /* another process flushes it */
-    }
     mpx_counters_announce(file.counters, FLUSH_MAX, ranges);
     if (ranges->nelts > 0) {
         if (msync(file.memory, file.size, MS_SYNC) != 0) {
@@ -192,7 +188,28 @@ static apr_status_t flush_job(mpx_job_t *job, void *baton)
         rv = flush_ranges(job, ranges);
     }
     mpx_counters_release(file.counters, apr_time_now(), process_lives);
-    file.failing = rv != APR_SUCCESS;
+    return rv;
+}
+
+/* The lock is held for one run only: the job may be another child's at the next, after this one has failed and rests, and it
+ * must not find the file taken by one that does nothing with it. */
+static apr_status_t flush_job(mpx_job_t *job, void *baton)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    apr_status_t rv;
+
+    if (mpx_database_down()) {
+        return APR_SUCCESS; /* no failure to rest after: half a second from its return the counts go on */
+    }
+    if (fcntl(file.fd, F_SETLK, &lock) != 0) {
+        return APR_SUCCESS; /* another process is flushing it */
+    }
+    rv = flush_locked(job);
+    lock.l_type = F_UNLCK;
+    fcntl(file.fd, F_SETLK, &lock);
+    if (rv == APR_SUCCESS) {
+        mpx_metric_set(metric_flushed_at, apr_time_sec(apr_time_now()));
+    }
     return rv;
 }
 
@@ -283,6 +300,10 @@ static mpx_health_e counters_health(apr_pool_t *pool, const char **detail)
         *detail = "the counter file is nearly full; usage waits for the database";
         return MPX_HEALTH_DEGRADED;
     }
+    if (stat.pending > 0 && apr_time_sec(apr_time_now()) - mpx_metric_value(metric_flushed_at) > FLUSH_LATE_S) {
+        *detail = "counted requests wait for the database";
+        return MPX_HEALTH_DEGRADED;
+    }
     return MPX_HEALTH_OK;
 }
 
@@ -303,6 +324,8 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
     metric_flushed = mpx_metric_counter("meterplex_usage_flushed_total", "Counted requests committed to the database.", NULL);
     metric_used = mpx_metric_gauge("meterplex_usage_counter_cells", "Records in the counter file.", NULL);
     metric_pending = mpx_metric_gauge("meterplex_usage_counter_pending", "Counted requests not yet committed.", NULL);
+    metric_flushed_at = mpx_metric_gauge("meterplex_usage_flush_timestamp_seconds",
+                                         "When counted requests were last committed, or there were none.", NULL);
     mpx_metric_refresh_register(refresh_gauges);
     mpx_health_register("counters", counters_health);
     mpx_job_register("usage-flush", FLUSH_INTERVAL, MPX_JOB_NODE, flush_job, NULL);

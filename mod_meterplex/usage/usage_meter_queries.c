@@ -32,25 +32,31 @@ static apr_status_t check_timezone(mpx_tx_t *tx, const char *name)
     return rv;
 }
 
-/* Where nothing was said: from the first event, to now. */
+/* Where nothing was said: from the first event, to now, or past the last event where a sender's clock is ahead of ours: what
+ * was acknowledged is in the answer. */
 static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
 {
     mpx_call_t *call = mpx_tx_call(tx);
     usage_query_t *q = use->query;
     mpx_param_t param = mpx_param_text(use->meter->event_type);
     mpx_rows_t *rows;
+    apr_time_t first, last;
     apr_status_t rv;
 
-    if (!q->has_to) {
-        q->to = apr_time_now();
-    }
-    if (!q->has_from) {
-        rv = mpx_tx_query(tx, SQL_first_time, &param, 1, &rows);
+    if (!q->has_from || !q->has_to) {
+        apr_time_t now = apr_time_now();
+        int any;
+
+        rv = mpx_tx_query(tx, SQL_times, &param, 1, &rows);
         if (rv != APR_SUCCESS) {
             return rv;
         }
-        if (!mpx_rows_time(rows, 0, 0, &q->from) || q->from > q->to) {
-            q->from = q->to;
+        any = mpx_rows_time(rows, 0, 0, &first) && mpx_rows_time(rows, 0, 1, &last);
+        if (!q->has_to) {
+            q->to = any && last >= now ? last + 1 : now;
+        }
+        if (!q->has_from) {
+            q->from = any && first < q->to ? first : q->to;
         }
     }
     if (q->from > q->to) {

@@ -34,7 +34,7 @@ user_lines() {
 
 write_configuration() {
     {
-        load_lines mpm_event unixd log_config authn_core authz_core dbd watchdog proxy proxy_http alias mime dir headers setenvif
+        load_lines mpm_event unixd log_config reqtimeout authn_core authz_core dbd watchdog proxy proxy_http alias mime dir headers setenvif
         meterplex_load_lines
         user_lines
     } | write_file 644 "$STATE/httpd/load.conf"

@@ -8,7 +8,7 @@
 
 static void up(void)
 {
-    h_up("MeterplexProblem On\nProtocols h2c http/1.1\n");
+    h_up("MeterplexProblem On\nProtocols h2c http/1.1\nRequestReadTimeout header=1 body=1\n");
 }
 
 static const char *unique(const char *what)
@@ -159,6 +159,24 @@ START_TEST(numbers_in_metadata_have_the_range_of_numeric)
         h_expect_json(r, "/errors/0/code", "range");
     }
     ck_assert(!h_httpd_logged(h_main_httpd, "SQLSTATE 22003"));
+}
+END_TEST
+
+/* A client that stops in the middle of its header, or of its body, is told so and let go. */
+START_TEST(slow_clients_are_let_go)
+{
+    const char *half = "GET /v1/auth/me HTTP/1.1\r\nHost: a\r\nX-Half: ";
+    const char *body = h_format("POST /v1/tenants HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+                                "Content-Length: 100\r\n\r\n{", h_admin_key());
+    const char *answer;
+
+    answer = h_raw(NULL, half, strlen(half), 8);
+    ck_assert_msg(strncmp(answer, "HTTP/1.1 408 ", 13) == 0, "%s", answer);
+    ck_assert_ptr_nonnull(strstr(answer, "application/problem+json"));
+    answer = h_raw(NULL, body, strlen(body), 8);
+    ck_assert_msg(strncmp(answer, "HTTP/1.1 408 ", 13) == 0 || strncmp(answer, "HTTP/1.1 400 ", 13) == 0, "%s", answer);
+    ck_assert_ptr_nonnull(strstr(answer, "application/problem+json"));
+    ck_assert_msg(strstr(answer, "close\r\n") != NULL, "%s", answer);
 }
 END_TEST
 
@@ -428,6 +446,7 @@ int main(void)
     tcase_add_test(tcase, json_over_http_is_read_strictly);
     tcase_add_test(tcase, over_long_fields_are_named);
     tcase_add_test(tcase, numbers_in_metadata_have_the_range_of_numeric);
+    tcase_add_test(tcase, slow_clients_are_let_go);
     tcase_add_test(tcase, http2_is_answered_alike);
     tcase_add_test(tcase, media_types_and_sizes_are_checked);
     tcase_add_test(tcase, methods_are_answered);

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SCOPES "usage:read usage:write usage:backfill meters:read meters:write demo:read"
@@ -308,6 +309,23 @@ START_TEST(the_counters_source_is_nobody_elses)
 }
 END_TEST
 
+/* A sender whose clock is ahead of ours is asked for nothing special. */
+START_TEST(what_was_acknowledged_is_in_the_answer)
+{
+    const char *key = fresh_key();
+    time_t ahead = time(NULL) + 3600;
+    char text[40];
+
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&ahead));
+    make_meter(key, "{\"key\":\"a\",\"name\":\"a\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+    expect_ingest(h_post("/v1/usage/events", key, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", text)), 1, 0);
+    ck_assert_str_eq(total(key, "a", ""), "1");
+    ck_assert_str_eq(total(key, "a", "?window=hour"), "1");
+    ck_assert_str_eq(total(key, "a", "?from=2020-01-01T00:00:00Z"), "1");
+    ck_assert_str_eq(total(key, "a", h_format("?to=%s", text)), "0");
+}
+END_TEST
+
 START_TEST(groups_are_named_by_value)
 {
     const char *key = fresh_key();
@@ -368,6 +386,7 @@ int main(void)
     tcase_add_test(tcase, finished_requests_are_counted_within_two_seconds);
     tcase_add_test(tcase, a_quantity_is_kept_whatever_stands_beside_it);
     tcase_add_test(tcase, the_counters_source_is_nobody_elses);
+    tcase_add_test(tcase, what_was_acknowledged_is_in_the_answer);
     tcase_add_test(tcase, groups_are_named_by_value);
     tcase_add_test(tcase, entity_tags_tell_representations_apart);
     suite_add_tcase(suite, tcase);
