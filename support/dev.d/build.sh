@@ -23,9 +23,14 @@ build_and_install() {
     local log=$STATE/log/build.log
     : >"$log"
     say "building in build/"
+    mkdir -p "$ROOT/build"
+    # two state directories of one checkout share build/
+    exec 8>"$ROOT/build/.lock"
+    flock -n 8 || { say "waiting for another build in build/"; flock 8; }
     make_configure "$log"
     configure_in "$ROOT/build" "$log" --prefix="$STATE/prefix" --with-apache-libexecdir="$STATE/prefix/modules"
     quietly "$log" make -C "$ROOT/build" -j"$(jobs_at_once)"
     quietly "$log" make -C "$ROOT/build" install
+    exec 8>&-
     mkdir -p "$STATE/prefix/share/meterplex/htdocs"
 }

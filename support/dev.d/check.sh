@@ -117,8 +117,28 @@ check_clang() {
     count_step clang $status "$log"
 }
 
+# What a newcomer does with ./dev; the script tells of each case in TAP.
+check_up() {
+    local log=$ROOT/build-check/up.log status=0 passed failed
+    mkdir -p "$ROOT/build-check"
+    : >"$log"
+    say "up: ./dev as a newcomer has it"
+    run_group "$log" bash "$ROOT/t/dev/up.sh" || status=$?
+    passed=$(grep -c '^ok ' "$log" || true)
+    failed=$(grep -c '^not ok ' "$log" || true)
+    if [ "$failed" -gt 0 ]; then
+        grep -v '^ok ' "$log" | tail -n 60 >&2
+    elif [ "$status" != 0 ]; then
+        tail -n 20 "$log" >&2
+        failed=1
+    fi
+    say "up: $passed passed, $failed failed"
+    PASSED=$((PASSED + passed))
+    FAILED=$((FAILED + failed))
+}
+
 dev_check() {
-    local kind tests= want_sanitize=no want_dist=no want_clang=no want_plain=no
+    local kind tests= want_sanitize=no want_dist=no want_clang=no want_plain=no want_up=no
     # shellcheck disable=SC2086
     need_packages $PACKAGES_UP $PACKAGES_TESTS
     trap on_interrupt INT TERM
@@ -127,7 +147,7 @@ dev_check() {
         if [ "$opt_sanitize" = yes ]; then
             set -- sanitize
         else
-            set -- unit guard fuzz api fault clang sanitize distcheck
+            set -- unit guard fuzz api fault clang up sanitize distcheck
         fi
     fi
     for kind in "$@"; do
@@ -140,7 +160,8 @@ dev_check() {
         sanitize) want_sanitize=yes ;;
         distcheck) want_dist=yes ;;
         clang) want_clang=yes ;;
-        *) die "check: unit guard fuzz api fault sanitize distcheck clang, and not '$kind'" ;;
+        up) want_up=yes ;;
+        *) die "check: unit guard fuzz api fault up sanitize distcheck clang, and not '$kind'" ;;
         esac
     done
     if [ "$opt_sanitize" = yes ] && [ $want_plain = yes ]; then
@@ -149,6 +170,7 @@ dev_check() {
         check_in "tests" "$ROOT/build-check" "$tests" --enable-werror
     fi
     [ $want_clang = no ] || check_clang
+    [ $want_up = no ] || check_up
     [ $want_sanitize = no ] || check_in "sanitizers" "$ROOT/build-sanitize" \
         '$(UNIT_TESTS) $(FUZZ_TESTS) $(API_TESTS) $(FAULT_TESTS)' --enable-sanitize --enable-werror
     [ $want_dist = no ] || check_distcheck

@@ -39,6 +39,15 @@ env_of() { # in a shell of its own, with the variables of dev.env
     bash -c ". '$STATE/dev.env'; $1"
 }
 
+answers_within() { # SECONDS live|ready
+    local deadline=$((SECONDS + $1)) url
+    url=$(env_of 'echo $METERPLEX_URL')/health/$2
+    until [ "$(status "$url")" = 200 ]; do
+        [ $SECONDS -lt $deadline ] || { echo "not within $1 s: $url: $(curl -s --max-time 5 "$url")"; return 1; }
+        sleep 0.2
+    done
+}
+
 first_up() { dev up --state "$STATE" --port "$(free_port)" | tee "$DIR/up.txt"; return "${PIPESTATUS[0]}"; }
 
 every_variable() {
@@ -111,12 +120,12 @@ httpd_alone() {
     env_of '"$METERPLEX_STOP"' || return 1
     is "$(env_of 'curl -s -o /dev/null -w "%{http_code}" $METERPLEX_URL/health/live')" 000 || return 1
     env_of '"$METERPLEX_START"' || return 1
-    is "$(env_of 'curl -s -o /dev/null --retry 10 --retry-connrefused -w "%{http_code}" $METERPLEX_URL/health/live')" 200
+    answers_within 10 live
 }
 
 postgresql_alone() {
     env_of 'kill -QUIT $(head -n 1 "$PGDATA/postmaster.pid"); while [ -e "$PGDATA/postmaster.pid" ]; do sleep 0.1; done; "$PG_START"' || return 1
-    is "$(env_of 'curl -s -o /dev/null --retry 10 --retry-all-errors -w "%{http_code}" $METERPLEX_URL/health/ready')" 200
+    answers_within 10 ready
 }
 
 taken_port() {
