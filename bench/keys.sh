@@ -36,7 +36,7 @@ kill $minting 2>/dev/null || true
 wait $minting 2>/dev/null || true
 [ "$(wc -l <"$OUT")" = "$MANY" ] || { echo "bench: $(wc -l <"$OUT") of $MANY keys were made" >&2; exit 1; }
 shuf -n 10 --random-source=<(yes) "$BENCH_STATE/many" >"$BENCH_STATE/ten"
-run "$BENCH_STATE/many" "${WARM_SECONDS:-30}" each >/dev/null
+run "$BENCH_STATE/many" "${WARM_SECONDS:-60}" each >/dev/null
 : >"$BENCH_STATE/a"; : >"$BENCH_STATE/b"
 for ((i = 0; i < ROUNDS; i++)); do
     run "$BENCH_STATE/ten" "${SECONDS_EACH:-5}" >>"$BENCH_STATE/a"

@@ -12,6 +12,7 @@
 #define OID_BYTEA 17
 #define OID_INT8 20
 #define OID_TEXT 25
+#define OID_BYTEA_ARRAY 1001
 #define OID_TEXT_ARRAY 1009
 #define OID_INT8_ARRAY 1016
 #define OID_TIMESTAMPTZ 1184
@@ -143,10 +144,16 @@ void mpx_param_array_time(mpx_param_array_t *array, apr_time_t value)
     put64(element(array, 8), (apr_uint64_t)(value - PG_EPOCH_US));
 }
 
+void mpx_param_array_bytes(mpx_param_array_t *array, const void *value, apr_size_t len)
+{
+    memcpy(element(array, len), value, len);
+}
+
 mpx_param_t mpx_param_array(mpx_param_array_t *array)
 {
-    static const unsigned elements[] = { OID_TEXT, OID_UUID, OID_INT8, OID_TIMESTAMPTZ };
-    static const unsigned arrays[] = { OID_TEXT_ARRAY, OID_UUID_ARRAY, OID_INT8_ARRAY, OID_TIMESTAMPTZ_ARRAY };
+    static const unsigned elements[] = { OID_TEXT, OID_UUID, OID_INT8, OID_TIMESTAMPTZ, OID_BYTEA };
+    static const unsigned arrays[] = { OID_TEXT_ARRAY, OID_UUID_ARRAY, OID_INT8_ARRAY, OID_TIMESTAMPTZ_ARRAY,
+                                       OID_BYTEA_ARRAY };
     char *head = array->buffer;
 
     put32(head, array->count ? 1 : 0); /* dimensions */

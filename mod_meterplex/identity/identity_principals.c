@@ -60,14 +60,8 @@ void identity_forget_tenant(const mpx_uuid_t *tenant)
 
 /* --- Records -------------------------------------------------------------------------------------------------------------------------- */
 
-/* A record with its texts, as it is copied out of the cache: each NUL-terminated, scopes, slug, cidrs. */
-typedef union packed {
-    identity_record_t record;
-    char bytes[MPX_CACHE_VALUE_MAX];
-    apr_uint64_t align;
-} packed_t;
-
-static apr_size_t pack(packed_t *out, const identity_record_t *record, const char *scopes, const char *slug, const char *cidrs)
+apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes, const char *slug,
+                                const char *cidrs)
 {
     const char *texts[3] = { scopes, slug, cidrs };
     apr_size_t at = sizeof *record;
@@ -85,8 +79,40 @@ static apr_size_t pack(packed_t *out, const identity_record_t *record, const cha
     return at;
 }
 
+apr_size_t identity_record_read(identity_packed_t *out, identity_record_t *record, mpx_rows_t *rows, int row)
+{
+    record->env = strcmp(mpx_rows_text(rows, row, 1), "test") == 0;
+    record->rate_count = (apr_uint64_t)mpx_rows_int(rows, row, 2);
+    record->rate_period = (apr_uint32_t)mpx_rows_int(rows, row, 3);
+    record->rate_burst = (apr_uint64_t)mpx_rows_int(rows, row, 4);
+    mpx_rows_time(rows, row, 6, &record->key_expires);
+    record->revoked = (unsigned char)mpx_rows_bool(rows, row, 7);
+    record->suspended = (unsigned char)mpx_rows_bool(rows, row, 9);
+    record->platform = (unsigned char)mpx_rows_bool(rows, row, 10);
+    return identity_record_pack(out, record, mpx_rows_text(rows, row, 0), mpx_rows_text(rows, row, 8),
+                                mpx_rows_text(rows, row, 5));
+}
+
+/* An expired record goes first when room is needed. */
+static apr_time_t worth_until(const identity_record_t *record)
+{
+    apr_time_t until = APR_INT64_MAX;
+    if (record->key_expires) {
+        until = record->key_expires;
+    }
+    return record->secret_expires && record->secret_expires < until ? record->secret_expires : until;
+}
+
+int identity_record_store(const mpx_cache_ticket_t *ticket, const unsigned char *digest, const identity_packed_t *packed,
+                          apr_size_t len)
+{
+    apr_uint64_t labels[MPX_CACHE_LABELS] = { label_of(&packed->record.key), label_of(&packed->record.tenant) };
+
+    return mpx_cache_store(cache, ticket, digest, labels, packed, len, worth_until(&packed->record), apr_time_now());
+}
+
 /* Judge a record and make the principal of it. */
-static apr_status_t judge(mpx_call_t *call, const packed_t *packed, const char *client, const mpx_principal_t **out)
+static apr_status_t judge(mpx_call_t *call, const identity_packed_t *packed, const char *client, const mpx_principal_t **out)
 {
     const identity_record_t *record = &packed->record;
     const char *scopes = packed->bytes + sizeof *record, *slug = scopes + strlen(scopes) + 1, *cidrs = slug + strlen(slug) + 1;
@@ -123,7 +149,7 @@ static apr_status_t judge(mpx_call_t *call, const packed_t *packed, const char *
 
 typedef struct lookup {
     const unsigned char *digest;
-    packed_t packed;
+    identity_packed_t packed;
     apr_size_t len; /* 0: not known */
     identity_record_t record;
 } lookup_t;
@@ -141,15 +167,7 @@ static apr_status_t find_principal(mpx_tx_t *tx, lookup_t *l)
     if (rv != APR_SUCCESS || mpx_rows_count(rows) == 0) {
         return rv; /* the tenant is deleted: its keys are not known any more */
     }
-    l->record.env = strcmp(mpx_rows_text(rows, 0, 1), "test") == 0;
-    l->record.rate_count = (apr_uint64_t)mpx_rows_int(rows, 0, 2);
-    l->record.rate_period = (apr_uint32_t)mpx_rows_int(rows, 0, 3);
-    l->record.rate_burst = (apr_uint64_t)mpx_rows_int(rows, 0, 4);
-    mpx_rows_time(rows, 0, 6, &l->record.key_expires);
-    l->record.revoked = (unsigned char)mpx_rows_bool(rows, 0, 7);
-    l->record.suspended = (unsigned char)mpx_rows_bool(rows, 0, 9);
-    l->record.platform = (unsigned char)mpx_rows_bool(rows, 0, 10);
-    l->len = pack(&l->packed, &l->record, mpx_rows_text(rows, 0, 0), mpx_rows_text(rows, 0, 8), mpx_rows_text(rows, 0, 5));
+    l->len = identity_record_read(&l->packed, &l->record, rows, 0);
     return l->len ? APR_SUCCESS : mpx_fail(call, MPX_P_INTERNAL, "The API key carries more than can be remembered.");
 }
 
@@ -194,7 +212,7 @@ static int believable(const identity_record_t *record, int doubtful, apr_time_t 
     return identity_changes_heard(now) || age < DEAF_TTL;
 }
 
-static recalled_e recall(const unsigned char *digest, packed_t *packed, apr_size_t *len)
+static recalled_e recall(const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
 {
     apr_time_t now = apr_time_now();
     int doubtful;
@@ -206,33 +224,20 @@ static recalled_e recall(const unsigned char *digest, packed_t *packed, apr_size
     }
 }
 
-/* An expired record goes first when room is needed. */
-static apr_time_t worth_until(const identity_record_t *record)
-{
-    apr_time_t until = APR_INT64_MAX;
-    if (record->key_expires) {
-        until = record->key_expires;
-    }
-    return record->secret_expires && record->secret_expires < until ? record->secret_expires : until;
-}
-
 static void remember(const lookup_t *l, const mpx_cache_ticket_t *ticket)
 {
-    apr_uint64_t labels[MPX_CACHE_LABELS];
     apr_time_t now = apr_time_now();
 
     if (l->len == 0) {
         mpx_cache_store_absent(cache, l->digest, now + UNKNOWN_TTL, now);
         return;
     }
-    labels[0] = label_of(&l->record.key);
-    labels[1] = label_of(&l->record.tenant);
-    mpx_cache_store(cache, ticket, l->digest, labels, &l->packed, l->len, worth_until(&l->record), now);
+    identity_record_store(ticket, l->digest, &l->packed, l->len);
 }
 
 /* Wait while another request asks for the same digest. @return 1 when its answer is here, 0 when the caller is to ask;
  * *claimed then says whether others wait for the caller */
-static int wait_for_another(const unsigned char *digest, packed_t *packed, apr_size_t *len, int *claimed)
+static int wait_for_another(const unsigned char *digest, identity_packed_t *packed, apr_size_t *len, int *claimed)
 {
     apr_time_t deadline = apr_time_now() + WAIT_FOR_ANOTHER;
 
@@ -255,7 +260,7 @@ static int wait_for_another(const unsigned char *digest, packed_t *packed, apr_s
 }
 
 /* Ask the database for a digest that is not, or no longer, believed. */
-static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, packed_t *packed, apr_size_t *len)
+static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
 {
     lookup_t *l;
     mpx_cache_ticket_t ticket;
@@ -283,10 +288,10 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, packed_t 
 }
 
 /* @param len set to 0 when the digest stands for no key */
-static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, packed_t *packed, apr_size_t *len)
+static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
 {
     recalled_e recalled = recall(digest, packed, len);
-    packed_t *old = NULL;
+    identity_packed_t *old = NULL;
     apr_size_t old_len = 0;
     apr_status_t rv;
 
@@ -322,7 +327,7 @@ apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, const
     unsigned char digest[MPX_APIKEY_DIGEST];
     apr_size_t len = 0, text_len = strlen(text);
     mpx_apikey_env_e env;
-    packed_t packed;
+    identity_packed_t packed;
     apr_status_t rv;
     int i;
 
@@ -419,5 +424,6 @@ int identity_principals_open(apr_pool_t *pconf, server_rec *s)
                                       "API keys that gave way to others since the segment was made.", NULL);
     mpx_metric_refresh_register(refresh_gauges);
     identity_changes_open();
+    identity_refresh_open();
     return OK;
 }

@@ -28,6 +28,22 @@ typedef struct identity_record {
     unsigned char env, revoked, suspended, platform;
 } identity_record_t;
 
+/* A record with its texts, as it lies in the cache. */
+typedef union identity_packed {
+    identity_record_t record;
+    char bytes[MPX_CACHE_VALUE_MAX];
+    apr_uint64_t align;
+} identity_packed_t;
+
+/* @return bytes, 0 when the texts are too long */
+apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes, const char *slug,
+                                const char *cidrs);
+/* The columns of principal_find, into a record whose ids, secret_expires and asked_at are set. @return as pack */
+apr_size_t identity_record_read(identity_packed_t *out, identity_record_t *record, mpx_rows_t *rows, int row);
+/* Remember what was read after the ticket was taken. @return as mpx_cache_store() */
+int identity_record_store(const mpx_cache_ticket_t *ticket, const unsigned char *digest, const identity_packed_t *packed,
+                          apr_size_t len);
+
 void identity_principals_want(void);                            /* pre_config */
 int identity_principals_open(apr_pool_t *pconf, server_rec *s); /* post_config: cache, subkeys, metrics, jobs */
 mpx_cache_t *identity_cache(void);
@@ -45,6 +61,9 @@ apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, const
 
 /* --- What keeps them true (identity_changes.c) ------------------------------------------------------------------------------------- */
 void identity_changes_open(void);                               /* post_config: jobs, health */
+
+/* --- Asking again before it is due (identity_refresh.c) ------------------------------------------------------------------------------ */
+void identity_refresh_open(void);                               /* post_config: job, metric */
 
 /* --- Credentials (identity_auth.c) ------------------------------------------------------------------------------------------------- */
 apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal);

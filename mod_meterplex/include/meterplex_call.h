@@ -144,12 +144,13 @@ MPX_DECLARE(mpx_param_t) mpx_param_text_array(apr_pool_t *pool, const char *cons
 
 /* Arrays in binary format, built element by element, for set-wise statements (unnest). */
 typedef struct mpx_param_array mpx_param_array_t;
-typedef enum mpx_array_type { MPX_ARRAY_TEXT, MPX_ARRAY_UUID, MPX_ARRAY_INT8, MPX_ARRAY_TIMESTAMPTZ } mpx_array_type_e;
+typedef enum mpx_array_type { MPX_ARRAY_TEXT, MPX_ARRAY_UUID, MPX_ARRAY_INT8, MPX_ARRAY_TIMESTAMPTZ, MPX_ARRAY_BYTEA } mpx_array_type_e;
 MPX_DECLARE(mpx_param_array_t *) mpx_param_array_make(apr_pool_t *pool, mpx_array_type_e type, apr_size_t bytes_hint);
 MPX_DECLARE(void) mpx_param_array_text(mpx_param_array_t *array, const char *value, apr_size_t len); /* NULL: SQL NULL */
 MPX_DECLARE(void) mpx_param_array_uuid(mpx_param_array_t *array, const mpx_uuid_t *value);
 MPX_DECLARE(void) mpx_param_array_int8(mpx_param_array_t *array, apr_int64_t value);
 MPX_DECLARE(void) mpx_param_array_time(mpx_param_array_t *array, apr_time_t value);
+MPX_DECLARE(void) mpx_param_array_bytes(mpx_param_array_t *array, const void *value, apr_size_t len);
 MPX_DECLARE(mpx_param_t) mpx_param_array(mpx_param_array_t *array); /* ends the building */
 
 /* Rows of a result, in text format; they live in call->pool. */

@@ -571,6 +571,45 @@ void mpx_cache_used_settle(mpx_cache_t *cache, const mpx_cache_use_t *use)
     put(&head_at(cache, &cache->table[use->table], use->bucket)->settled[use->slot], (word_t)use->used);
 }
 
+static void walk_bucket(mpx_cache_t *cache, const table_t *t, word_t bucket, mpx_cache_entry_fn *visit, void *baton)
+{
+    word_t value[(MPX_CACHE_VALUE_MAX + 7) / 8];
+    const head_t *head = head_at(cache, t, bucket);
+    copy_t copy;
+    int way;
+
+    for (way = 0; way < WAYS; way++) {
+        /* a slot never used has no tag: its memory is not touched */
+        if (get(&head->tag[way]) && read_slot(cache, t, bucket, way, &copy, value)) {
+            visit((const unsigned char *)copy.digest, (apr_time_t)get(&head->used[way]), value, length_of(copy.meta), baton);
+        }
+    }
+}
+
+apr_uint64_t mpx_cache_walk(mpx_cache_t *cache, apr_uint64_t *from, apr_uint64_t buckets, mpx_cache_entry_fn *visit,
+                            void *baton)
+{
+    word_t total = 0, begins[TABLE_ABSENT];
+    int table;
+
+    for (table = 0; table < TABLE_ABSENT; table++) {
+        begins[table] = total;
+        total += cache->table[table].buckets;
+    }
+    if (*from >= total) {
+        *from = 0;
+    }
+    for (; buckets > 0 && *from < total; buckets--, (*from)++) {
+        for (table = TABLE_ABSENT - 1; *from < begins[table]; table--) {
+        }
+        walk_bucket(cache, &cache->table[table], *from - begins[table], visit, baton);
+    }
+    if (*from == total) {
+        *from = 0;
+    }
+    return total;
+}
+
 void mpx_cache_stats(mpx_cache_t *cache, mpx_cache_stats_t *out)
 {
     int table, way;

@@ -86,6 +86,15 @@ void mpx_cache_used_walk(mpx_cache_t *cache, apr_time_t now, apr_interval_time_t
 /* It is written down. */
 void mpx_cache_used_settle(mpx_cache_t *cache, const mpx_cache_use_t *use);
 
+/* Values in the order in which they lie, some buckets at a time: for what goes round the whole cache in the course of time.
+ * @param from     bucket to begin with, moved on; beyond the end it is 0 again
+ * @param buckets  how many to visit @return of how many in all
+ * @param visit    digest and value valid during the call; used: time of the last use, to the second */
+typedef void (mpx_cache_entry_fn)(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value,
+                                  apr_size_t len, void *baton);
+apr_uint64_t mpx_cache_walk(mpx_cache_t *cache, apr_uint64_t *from, apr_uint64_t buckets, mpx_cache_entry_fn *visit,
+                            void *baton);
+
 typedef struct mpx_cache_stats {
     apr_uint64_t capacity; /* values of the smallest size and greater */
     apr_uint64_t entries;  /* visible ones */

@@ -294,8 +294,7 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
     if (meter->when && ap_expr_exec(r, meter->when, &error) != 1) {
         return;
     }
-    subject = meter->subject ? clean_subject(r->pool, text_of(r, meter->subject))
-                             : mpx_principal_text(r->pool, request->principal);
+    subject = meter->subject ? clean_subject(r->pool, text_of(r, meter->subject)) : NULL;
     usage_counters_add(&request->principal->tenant, meter->type, subject,
                        data_of(r, meter, usage_counters_room(meter->type, subject)));
 }

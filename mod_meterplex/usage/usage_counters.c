@@ -28,9 +28,9 @@
 
 APLOG_USE_MODULE(meterplex_usage);
 
-#define FLUSH_INTERVAL apr_time_from_msec(500)
+#define FLUSH_INTERVAL apr_time_from_sec(1)
 #define FLUSH_LATE_S 10
-#define FLUSH_MAX 5000 /* ranges in one transaction */
+#define FLUSH_MAX 20000 /* ranges in one run */
 
 static struct {
     mpx_counters_t *counters;

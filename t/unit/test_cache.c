@@ -417,6 +417,59 @@ START_TEST(a_drop_is_final)
 }
 END_TEST
 
+typedef struct seen {
+    unsigned char times[2000];
+    int wrong;
+} seen_t;
+
+static void see(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value, apr_size_t len, void *baton)
+{
+    unsigned char expected[MPX_CACHE_DIGEST];
+    seen_t *seen = baton;
+    uint64_t n;
+
+    memcpy(&n, value, 8);
+    digest_of(n, expected);
+    seen->wrong += n >= sizeof seen->times || memcmp(expected, digest, sizeof expected) != 0 || !value_is_whole(n, value, len)
+                   || used != T0;
+    if (n < sizeof seen->times) {
+        seen->times[n]++;
+    }
+}
+
+/* Going round in steps of any size shows each value of each size once, and begins anew behind the end. */
+START_TEST(a_walk_in_steps_shows_each_once)
+{
+    static const apr_size_t lengths[] = { 100, 600, 5000 };
+    const apr_uint64_t labels[MPX_CACHE_LABELS] = { 1, 2 };
+    mpx_cache_ticket_t ticket = mpx_cache_ticket(cache);
+    apr_uint64_t steps[] = { 1, 7, 1000, APR_UINT64_MAX }, all;
+    unsigned char digest[MPX_CACHE_DIGEST], value[MPX_CACHE_VALUE_MAX];
+
+    for (uint64_t n = 0; n < 60; n++) {
+        digest_of(n, digest);
+        ck_assert(mpx_cache_store(cache, &ticket, digest, labels, value, value_of(n, 0, lengths[n % 3], value), APR_INT64_MAX, T0));
+    }
+    for (int i = 0; i < 4; i++) {
+        seen_t seen = { { 0 }, 0 };
+        apr_uint64_t from = 0, walked = 0;
+
+        do {
+            all = mpx_cache_walk(cache, &from, steps[i], see, &seen);
+            walked += steps[i];
+            ck_assert(from != 0 || walked >= all);
+        } while (from != 0);
+        ck_assert_int_eq(seen.wrong, 0);
+        for (int n = 0; n < 60; n++) {
+            ck_assert_msg(seen.times[n] == 1, "value %d was shown %d times in steps of %lu", n, seen.times[n], (unsigned long)steps[i]);
+        }
+        from = all + 5; /* of a greater cache that there was before */
+        mpx_cache_walk(cache, &from, 1, see, &seen);
+        ck_assert_uint_eq(from, 1);
+    }
+}
+END_TEST
+
 START_TEST(format_and_attach)
 {
     static char small[4096] __attribute__((aligned(64)));
@@ -448,6 +501,7 @@ int main(void)
     tcase_add_test(tcase, threads_never_see_half_a_value);
     tcase_add_test(tcase, killed_processes_leave_a_table_that_works);
     tcase_add_test(tcase, a_drop_is_final);
+    tcase_add_test(tcase, a_walk_in_steps_shows_each_once);
     tcase_add_test(tcase, format_and_attach);
     suite_add_tcase(suite, tcase);
     return tap_run(suite);
