@@ -24,13 +24,16 @@ static int run_program(apr_pool_t *pool, const char *const *argv, const char **o
     apr_procattr_t *attributes;
     apr_proc_t process;
     apr_exit_why_e why;
+    apr_file_t *read_end, *write_end;
     char *text = apr_palloc(pool, OUTPUT_MAX + 1), rest[512];
     apr_size_t got = 0, n;
     int status = -1;
 
     *output = "";
-    if (apr_procattr_create(&attributes, pool) != APR_SUCCESS
-        || apr_procattr_io_set(attributes, APR_NO_PIPE, APR_FULL_BLOCK, APR_NO_PIPE) != APR_SUCCESS
+    /* one pipe for both: httpd says on its standard error what is wrong */
+    if (apr_file_pipe_create(&read_end, &write_end, pool) != APR_SUCCESS || apr_procattr_create(&attributes, pool) != APR_SUCCESS
+        || apr_procattr_child_out_set(attributes, write_end, NULL) != APR_SUCCESS
+        || apr_procattr_child_err_set(attributes, write_end, NULL) != APR_SUCCESS
         || apr_procattr_cmdtype_set(attributes, APR_PROGRAM_ENV) != APR_SUCCESS) {
         return -1;
     }
@@ -38,11 +41,13 @@ static int run_program(apr_pool_t *pool, const char *const *argv, const char **o
         || apr_proc_create(&process, argv[0], argv, NULL, attributes, pool) != APR_SUCCESS) {
         return -1;
     }
-    while (n = OUTPUT_MAX - got, got < OUTPUT_MAX && apr_file_read(process.out, text + got, &n) == APR_SUCCESS) {
+    apr_file_close(write_end);
+    while (n = OUTPUT_MAX - got, got < OUTPUT_MAX && apr_file_read(read_end, text + got, &n) == APR_SUCCESS) {
         got += n;
     }
-    while (n = sizeof rest, apr_file_read(process.out, rest, &n) == APR_SUCCESS) {
+    while (n = sizeof rest, apr_file_read(read_end, rest, &n) == APR_SUCCESS) {
     }
+    apr_file_close(read_end);
     text[got] = '\0';
     *output = text;
     apr_proc_wait(&process, &status, &why, APR_WAIT);

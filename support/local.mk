@@ -8,7 +8,6 @@
 #   meterplexctl key create --database URL --key-file FILE --tenant T --name N --scopes "a b"   prints the secret
 #   meterplexctl import --database URL --format combined --tenant T FILE...
 # METERPLEX_DATABASE_URL and METERPLEX_KEY_FILE in the environment stand for --database and --key-file.
-if ROOM_CTL
 sbin_PROGRAMS += meterplexctl
 meterplexctl_SOURCES = \
 	support/ctl.h \
@@ -40,7 +39,6 @@ meterplexctl_LDADD = libmpx_usage.la libmpx_identity.la libmpx_db.la libmpx_lib.
 BUILT_SOURCES += support/ctl_sql.h
 CLEANFILES += support/ctl_sql.h
 EXTRA_DIST += support/ctl.sql
-endif
 
 # replay: sends the requests of an access log again; for the demo and the tests, not installed
 noinst_PROGRAMS = replay

@@ -128,7 +128,8 @@ apr_status_t core_body_read(mpx_http_t *http)
     }
     if (http->body_len == 0) {
         return http->route->flags & MPX_ROUTE_NO_BODY
-            ? APR_SUCCESS : mpx_fail(http->call, MPX_P_BAD_JSON, "The request has no body; JSON is expected.");
+            ? APR_SUCCESS
+            : mpx_fail(http->call, MPX_P_BAD_JSON, "The request has no body; JSON is expected.");
     }
     if (http->media_type == NULL || strcmp(http->media_type, "application/json") != 0) {
         return mpx_fail(http->call, MPX_P_UNSUPPORTED_MEDIA_TYPE, "The body must be sent as application/json.");

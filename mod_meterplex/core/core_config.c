@@ -151,9 +151,18 @@ static int parse_size(const char *text, apr_size_t *out)
     }
     n = apr_strtoi64(text, &end, 10);
     switch (apr_toupper(*end)) {
-    case 'K': shift = 10; end++; break;
-    case 'M': shift = 20; end++; break;
-    case 'G': shift = 30; end++; break;
+    case 'K':
+        shift = 10;
+        end++;
+        break;
+    case 'M':
+        shift = 20;
+        end++;
+        break;
+    case 'G':
+        shift = 30;
+        end++;
+        break;
     default: break;
     }
     if (apr_toupper(*end) == 'B') {
@@ -174,7 +183,8 @@ static const char *set_shared_memory(cmd_parms *cmd, void *dir, const char *text
     }
     if (!parse_size(text, &of(cmd)->shm_size) || of(cmd)->shm_size < SHM_MIN) {
         return apr_psprintf(cmd->pool, "MeterplexSharedMemory: \"%s\" is not a size; allowed are 1M and more, "
-                            "with K, M or G", text);
+                                       "with K, M or G",
+                            text);
     }
     return NULL;
 }
@@ -202,7 +212,8 @@ static const char *set_request_limit(cmd_parms *cmd, core_config_t *c, const cha
     }
     else {
         return apr_psprintf(cmd->pool, "MeterplexRequestLimits: \"%s\"; allowed are body=SIZE, events=SIZE, string=SIZE, "
-                            "values=SIZE and depth=1..256", word);
+                                       "values=SIZE and depth=1..256",
+                            word);
     }
     return NULL;
 }

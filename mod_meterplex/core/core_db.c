@@ -97,7 +97,7 @@ int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait
     mpx_rows_t *rows;
 
     return core_db_exec(db, pool, wait, SQL_backend_pid, NULL, 0, &rows, &error) == CORE_DB_OK
-           && atoi(PQgetvalue(rows->result, 0, 0)) == PQbackendPID(db->conn);
+        && atoi(PQgetvalue(rows->result, 0, 0)) == PQbackendPID(db->conn);
 }
 
 void core_db_close(mpx_db_t *db)
@@ -150,7 +150,8 @@ static const char *violated_column(apr_pool_t *pool, const PGresult *result)
     apr_size_t len = table ? strlen(table) : 0;
 
     return constraint && len && strncmp(constraint, table, len) == 0 && constraint[len] == '_'
-        ? apr_pstrdup(pool, constraint + len + 1) : "";
+        ? apr_pstrdup(pool, constraint + len + 1)
+        : "";
 }
 
 static void read_error(apr_pool_t *pool, const PGresult *result, core_db_error_t *error)

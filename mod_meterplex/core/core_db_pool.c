@@ -37,17 +37,17 @@ typedef struct idle_connection {
 typedef struct db_pool {
     mpx_db_source_t source; /* first: what requests see */
     server_rec *server;
-    apr_pool_t *pool;       /* of this child, with an allocator of its own: used under the mutex only */
+    apr_pool_t *pool; /* of this child, with an allocator of its own: used under the mutex only */
     apr_thread_mutex_t *mutex;
     apr_thread_cond_t *available, *wanted;
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
-    apr_time_t last_ok;     /* when a connection was last given back in order: proof that the database is there */
+    apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
-    int listening;          /* threads inside mpx_listen_wait() */
-    mpx_db_t *heart;        /* the pulse's own; NULL until a first connection has been made */
-    mpx_db_t *pattern;      /* the first heart, kept to the end: its parameters are those of every further connection */
+    int listening;     /* threads inside mpx_listen_wait() */
+    mpx_db_t *heart;   /* the pulse's own; NULL until a first connection has been made */
+    mpx_db_t *pattern; /* the first heart, kept to the end: its parameters are those of every further connection */
     volatile int down;
 } db_pool_t;
 

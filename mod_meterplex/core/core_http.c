@@ -36,7 +36,7 @@ apr_status_t mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *
     }
     errors = apr_array_make(http->call->pool, 4, sizeof(mpx_field_error_t));
     return mpx_schema_read(http->call->pool, body, "", fields, target, errors) == 0 ? APR_SUCCESS
-                                                                                  : mpx_fail_fields(http->call, errors);
+                                                                                    : mpx_fail_fields(http->call, errors);
 }
 
 /* @param names  as in mpx_route_t */

@@ -108,7 +108,8 @@ static apr_status_t take_cluster_lease(mpx_tx_t *tx, void *baton)
     params[1] = mpx_param_uuid(mpx_node_id());
     params[2] = mpx_param_int(pool, job->interval * 3);
     rv = mpx_tx_query(tx, SQL_job_lease_take, params, 3, &rows);
-    return rv != APR_SUCCESS ? rv : mpx_rows_count(rows) == 1 ? APR_SUCCESS : APR_EBUSY;
+    return rv != APR_SUCCESS ? rv : mpx_rows_count(rows) == 1 ? APR_SUCCESS
+                                                              : APR_EBUSY;
 }
 
 static void back_off(job_t *job)

@@ -13,7 +13,9 @@
 
 static const double bounds[BUCKETS - 1] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10 };
 
-typedef enum { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM } kind_e;
+typedef enum { KIND_COUNTER,
+               KIND_GAUGE,
+               KIND_HISTOGRAM } kind_e;
 static const char *const kind_names[] = { "counter", "gauge", "histogram" };
 
 typedef struct directory_entry {

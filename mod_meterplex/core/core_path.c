@@ -36,7 +36,8 @@ int core_path_matches(const char *pattern, const char *path, apr_table_t *params
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : apr_isxdigit(c) ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9' ? c - '0' : apr_isxdigit(c) ? (c | 0x20) - 'a' + 10
+                                                            : -1;
 }
 
 static char *decode(apr_pool_t *pool, const char *text, apr_size_t len, apr_size_t *outlen)
@@ -153,7 +154,7 @@ int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t ver
 {
     char tag[CORE_ETAG_TEXT], list[IF_MATCH_MAX];
     return if_match == NULL
-           || core_etag_listed(versions_only(if_match, list, sizeof list), core_etag_text(id, version, tag), 0);
+        || core_etag_listed(versions_only(if_match, list, sizeof list), core_etag_text(id, version, tag), 0);
 }
 
 /* --- Redaction ----------------------------------------------------------------------------------------------------------------- */

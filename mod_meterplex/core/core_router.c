@@ -106,7 +106,8 @@ static apr_status_t resolve_tenant(mpx_http_t *http)
         return APR_SUCCESS;
     }
     return mpx_typeid_parse(in_field, "ten", &tenant)
-        ? act_in(http, &tenant) : mpx_fail(http->call, MPX_P_BAD_REQUEST, "Meterplex-Tenant is not the id of a tenant.");
+        ? act_in(http, &tenant)
+        : mpx_fail(http->call, MPX_P_BAD_REQUEST, "Meterplex-Tenant is not the id of a tenant.");
 }
 
 static apr_status_t authorize(mpx_http_t *http)
@@ -338,7 +339,8 @@ static void on_test_config(apr_pool_t *pconf, server_rec *s)
         for (route = tables[i]; route->method; route++) {
             printf("%s %s %s\n", route->method, route->pattern,
                    route->flags & MPX_ROUTE_PUBLIC ? "(public)" : route->flags & MPX_ROUTE_PLATFORM ? "platform:admin"
-                   : route->permission ? route->permission : "(any credential)");
+                       : route->permission                                                          ? route->permission
+                                                                                                    : "(any credential)");
         }
     }
 }

@@ -17,11 +17,11 @@
 struct mpx_tx {
     mpx_call_t *call;
     mpx_db_t *db;
-    mpx_tx_t *parent;       /* the outer transaction when this is a savepoint */
-    int lost;               /* the connection went away under it */
-    int failed;             /* the last statement failed: only going back or rolling back helps */
+    mpx_tx_t *parent; /* the outer transaction when this is a savepoint */
+    int lost;         /* the connection went away under it */
+    int failed;       /* the last statement failed: only going back or rolling back helps */
     core_db_error_t error;
-    mpx_problem_t marked;   /* the problem noted when the mark was set */
+    mpx_problem_t marked; /* the problem noted when the mark was set */
 };
 
 static core_db_wait_t wait_of(mpx_call_t *call)
@@ -174,8 +174,7 @@ static apr_status_t run_nested(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *
         call->problem = problem;
         return rv;
     }
-    return script(&tx, mode & MPX_TX_PLATFORM ? "SET LOCAL meterplex.platform = 'off'; RELEASE SAVEPOINT inner_run"
-                                              : "RELEASE SAVEPOINT inner_run");
+    return script(&tx, mode & MPX_TX_PLATFORM ? "SET LOCAL meterplex.platform = 'off'; RELEASE SAVEPOINT inner_run" : "RELEASE SAVEPOINT inner_run");
 }
 
 static apr_status_t borrow(mpx_call_t *call, mpx_db_t **db)

@@ -35,9 +35,7 @@ BUILT_SOURCES += mod_meterplex/core/core_sql.h
 CLEANFILES += mod_meterplex/core/core_sql.h
 EXTRA_DIST += mod_meterplex/core/core.sql
 
-if ROOM_CORE
 module_LTLIBRARIES += mod_meterplex.la
 mod_meterplex_la_SOURCES = mod_meterplex/core/mod_meterplex.c
 mod_meterplex_la_LDFLAGS = $(MODULE_LDFLAGS)
 mod_meterplex_la_LIBADD = libmpx_core.la libmpx_db.la libmpx_lib.la $(PQ_LIBS) $(SODIUM_LIBS)
-endif

@@ -43,17 +43,24 @@ static const mpx_field_t rate_fields[] = {
 };
 
 /* The order is the same in both tables: bits of present are shared. */
-enum { FIELD_NAME, FIELD_SCOPES, FIELD_EXPIRES, FIELD_RATE, FIELD_CIDRS, FIELD_METADATA };
+enum { FIELD_NAME,
+       FIELD_SCOPES,
+       FIELD_EXPIRES,
+       FIELD_RATE,
+       FIELD_CIDRS,
+       FIELD_METADATA };
 
-#define SHARED_FIELDS(needed)                                                                                                   \
-    { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },                       \
-    { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
-    { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },             \
-    { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) },          \
-    { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,                \
-      offsetof(key_body_t, allowed_cidrs) },                                                                                    \
-    { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                             \
-      offsetof(key_body_t, metadata) }
+#define SHARED_FIELDS(needed)                                                                                                            \
+    { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },                                \
+        { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
+        { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },                  \
+        { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) },               \
+        { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,                     \
+          offsetof(key_body_t, allowed_cidrs) },                                                                                         \
+    {                                                                                                                                    \
+        "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                                    \
+            offsetof(key_body_t, metadata)                                                                                               \
+    }
 
 static const mpx_field_t create_fields[] = {
     SHARED_FIELDS(MPX_FIELD_REQUIRED),
@@ -258,7 +265,6 @@ static const char *check_client(const char *text, apr_size_t len, const char **d
     return mpx_addr_parse(text, &address) ? NULL : "format";
 }
 
-
 static const mpx_field_t verify_fields[] = {
     { "key", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 256, NULL, NULL, NULL, offsetof(verify_body_t, key) },
     { "scopes", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,
@@ -282,7 +288,8 @@ static void write_principal(mpx_jsonw_t *w, apr_pool_t *pool, const mpx_principa
 
 static void write_limit(mpx_jsonw_t *w, const mpx_rate_t *rate, const mpx_gcra_t *g)
 {
-    apr_uint64_t wait = g->allowed ? 0 : g->retry_after == APR_UINT64_MAX ? mpx_rate_never(rate, g) : g->retry_after;
+    apr_uint64_t wait = g->allowed ? 0 : g->retry_after == APR_UINT64_MAX ? mpx_rate_never(rate, g)
+                                                                          : g->retry_after;
     mpx_jsonw_key(w, "ratelimit");
     mpx_jsonw_object(w);
     mpx_jsonw_member_int(w, "limit", (apr_int64_t)rate->count);

@@ -197,7 +197,10 @@ static apr_status_t lookup_in(mpx_tx_t *tx, void *baton)
 
 /* --- Memory ----------------------------------------------------------------------------------------------------------------------------------- */
 
-typedef enum recalled { NOT_REMEMBERED, REMEMBERED, BELIEVED, KNOWN_TO_BE_UNKNOWN } recalled_e;
+typedef enum recalled { NOT_REMEMBERED,
+                        REMEMBERED,
+                        BELIEVED,
+                        KNOWN_TO_BE_UNKNOWN } recalled_e;
 
 static int believable(const identity_record_t *record, int doubtful, apr_time_t now)
 {

@@ -14,8 +14,8 @@
 #include "identity_sql.h"
 
 #define INTERVAL apr_time_from_msec(125)
-#define BATCH 500                         /* keys in one transaction */
-#define TTL_LEAST apr_time_from_sec(10)   /* below it going round would cost more than it saves */
+#define BATCH 500                       /* keys in one transaction */
+#define TTL_LEAST apr_time_from_sec(10) /* below it going round would cost more than it saves */
 #define RUN_MOST apr_time_from_sec(2)
 
 static mpx_metric_t metric_refreshed;

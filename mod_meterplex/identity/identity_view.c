@@ -45,7 +45,8 @@ static void write_rate(mpx_jsonw_t *w, const mpx_rate_t *rate)
     mpx_jsonw_object(w);
     mpx_jsonw_member_int(w, "rate", (apr_int64_t)rate->count);
     mpx_jsonw_member_string(w, "per", rate->period == 1 ? "second" : rate->period == 60 ? "minute"
-                            : rate->period == 3600 ? "hour" : "day");
+                                : rate->period == 3600                                  ? "hour"
+                                                                                        : "day");
     mpx_jsonw_member_int(w, "burst", (apr_int64_t)rate->burst);
     mpx_jsonw_end(w);
 }

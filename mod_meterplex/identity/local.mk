@@ -25,9 +25,7 @@ libmpx_identity_la_SOURCES = \
 	mod_meterplex/identity/identity_view.c \
 	mod_meterplex/identity/identity_view.h
 
-if ROOM_IDENTITY
 module_LTLIBRARIES += mod_meterplex_identity.la
 mod_meterplex_identity_la_SOURCES = mod_meterplex/identity/mod_meterplex_identity.c
 mod_meterplex_identity_la_LDFLAGS = $(ROOM_LDFLAGS)
 mod_meterplex_identity_la_LIBADD = libmpx_identity.la libmpx_lib.la $(SODIUM_LIBS)
-endif

@@ -18,7 +18,10 @@
 #define MAGIC APR_UINT64_C(0x4d50584341434831)
 
 /* Low half of a state word; anything from 16 up: being written since that millisecond. */
-enum { STATE_EMPTY = 0, STATE_PROVISIONAL = 1, STATE_VISIBLE = 2, STATE_WRITING = 16 };
+enum { STATE_EMPTY = 0,
+       STATE_PROVISIONAL = 1,
+       STATE_VISIBLE = 2,
+       STATE_WRITING = 16 };
 
 typedef apr_uint64_t word_t;
 
@@ -54,7 +57,9 @@ struct mpx_cache {
     word_t claims[CLAIMS] __attribute__((aligned(64)));
 };
 
-static const struct { unsigned slot_size, percent; } classes[TABLES] = { { 256, 62 }, { 1024, 20 }, { 7296, 13 }, { 64, 5 } };
+static const struct {
+    unsigned slot_size, percent;
+} classes[TABLES] = { { 256, 62 }, { 1024, 20 }, { 7296, 13 }, { 64, 5 } };
 
 static word_t get(const word_t *at)
 {

@@ -15,7 +15,9 @@
 #define KIND_BITS 2
 #define GENERATION_BITS 20
 #define GENERATION_MASK ((APR_UINT64_C(1) << GENERATION_BITS) - 1)
-enum { CELL_FREE = 0, CELL_WRITING = 1, CELL_IN_USE = 2 };
+enum { CELL_FREE = 0,
+       CELL_WRITING = 1,
+       CELL_IN_USE = 2 };
 
 /* Count word: generation above, count below; 2^44 requests in a minute are more than there can be. */
 #define COUNT_BITS 44
@@ -23,14 +25,14 @@ enum { CELL_FREE = 0, CELL_WRITING = 1, CELL_IN_USE = 2 };
 
 typedef struct cell {
     apr_uint64_t state;
-    apr_uint64_t print;     /* 64 bits of the record's keyed hash: a quick no */
+    apr_uint64_t print; /* 64 bits of the record's keyed hash: a quick no */
     apr_uint64_t count;
     apr_uint64_t announced; /* count up to which a range was announced */
     apr_uint64_t settled;   /* count up to which it is committed; a range is open while announced > settled */
     apr_int64_t range_time; /* time of the announced range */
     apr_int64_t last;       /* time of the latest addition */
     apr_uint64_t use;
-    apr_int64_t minute;     /* record: from here on */
+    apr_int64_t minute; /* record: from here on */
     mpx_uuid_t tenant;
     apr_uint64_t len;
     char payload[CELL_SIZE - 10 * 8 - 16];
@@ -146,7 +148,7 @@ static void hash_record(const mpx_counters_t *counters, record_t *record)
 static int is_record(const cell_t *cell, const record_t *record)
 {
     int same = cell->print == record->print && cell->minute == record->minute && cell->len == record->len
-               && mpx_uuid_equal(&cell->tenant, record->tenant) && memcmp(cell->payload, record->payload, record->len) == 0;
+        && mpx_uuid_equal(&cell->tenant, record->tenant) && memcmp(cell->payload, record->payload, record->len) == 0;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return same;
 }
@@ -233,7 +235,8 @@ static void announce_one(mpx_counters_t *counters, apr_uint64_t index, apr_array
         if (count == cell->settled) {
             return;
         }
-        cell->range_time = last < cell->minute ? cell->minute : last > end ? end : last;
+        cell->range_time = last < cell->minute ? cell->minute : last > end ? end
+                                                                           : last;
         put(&cell->announced, count);
     }
     range = apr_array_push(ranges);

@@ -243,7 +243,7 @@ static int number_in_range(const mpx_json_t *number)
         return 1; /* no exponent and so few characters: nothing to count */
     }
     return mpx_decimal_parse_json(number->text, number->len, &d) == MPX_DECIMAL_OK
-           && (p == end || mpx_decimal_compare(&d, &zero) != 0 || zero_exponent_fits(p + 1, end));
+        && (p == end || mpx_decimal_compare(&d, &zero) != 0 || zero_exponent_fits(p + 1, end));
 }
 
 /* Recursion is bounded: the reader that made value has kept to its limit of depth. */

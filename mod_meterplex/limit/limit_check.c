@@ -233,7 +233,9 @@ static void add_fields(request_rec *r, mpx_request_t *request, const charge_t *c
 
 static const char *period_name(unsigned seconds)
 {
-    return seconds == 1 ? "second" : seconds == 60 ? "minute" : seconds == 3600 ? "hour" : "day";
+    return seconds == 1 ? "second" : seconds == 60 ? "minute"
+        : seconds == 3600                          ? "hour"
+                                                   : "day";
 }
 
 static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge, const char *violated)
@@ -251,7 +253,8 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
     else {
         status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,
                                    "Limit \"%s\" of %" APR_UINT64_T_FMT " per %s is used up; try again in %" APR_UINT64_T_FMT
-                                   " s.", charge->name, charge->rate->count, period_name(charge->rate->period),
+                                   " s.",
+                                   charge->name, charge->rate->count, period_name(charge->rate->period),
                                    seconds_up(wait));
     }
     request->problem.retry_after = (int)(seconds_up(wait) ? seconds_up(wait) : 1);

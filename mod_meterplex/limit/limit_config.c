@@ -110,9 +110,9 @@ static void set_zone(cmd_parms *cmd, const limit_dir_t *dir, limit_policy_t *pol
     const char *rate = apr_psprintf(cmd->pool, "%d %" APR_UINT64_T_FMT "/%u+%" APR_UINT64_T_FMT, policy->by,
                                     policy->rate.count, policy->rate.period, policy->rate.burst);
     const char *zone = named ? apr_pstrcat(cmd->pool, "name ", policy->name, " ", rate, NULL)
-                         : apr_psprintf(cmd->pool, "section %s:%u %s %d %s",
-                                        cmd->server->server_hostname ? cmd->server->server_hostname : "", cmd->server->port,
-                                        dir->path, dir->policies ? dir->policies->nelts : 0, rate);
+                             : apr_psprintf(cmd->pool, "section %s:%u %s %d %s",
+                                            cmd->server->server_hostname ? cmd->server->server_hostname : "", cmd->server->port,
+                                            dir->path, dir->policies ? dir->policies->nelts : 0, rate);
     crypto_generichash(policy->zone, sizeof policy->zone, (const unsigned char *)zone, strlen(zone), NULL, 0);
 }
 

@@ -11,9 +11,7 @@ libmpx_limit_la_SOURCES = \
 	mod_meterplex/limit/limit_config.c \
 	mod_meterplex/limit/limit_private.h
 
-if ROOM_LIMIT
 module_LTLIBRARIES += mod_meterplex_limit.la
 mod_meterplex_limit_la_SOURCES = mod_meterplex/limit/mod_meterplex_limit.c
 mod_meterplex_limit_la_LDFLAGS = $(ROOM_LDFLAGS)
 mod_meterplex_limit_la_LIBADD = libmpx_limit.la libmpx_lib.la $(SODIUM_LIBS)
-endif

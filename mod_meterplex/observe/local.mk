@@ -12,9 +12,7 @@ libmpx_observe_la_SOURCES = \
 	mod_meterplex/observe/observe_openapi.c \
 	mod_meterplex/observe/observe_private.h
 
-if ROOM_OBSERVE
 module_LTLIBRARIES += mod_meterplex_observe.la
 mod_meterplex_observe_la_SOURCES = mod_meterplex/observe/mod_meterplex_observe.c
 mod_meterplex_observe_la_LDFLAGS = $(ROOM_LDFLAGS)
 mod_meterplex_observe_la_LIBADD = libmpx_observe.la libmpx_lib.la $(SODIUM_LIBS)
-endif

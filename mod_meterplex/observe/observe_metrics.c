@@ -10,7 +10,7 @@ static mpx_metric_t metric_requests[6], metric_duration, metric_bytes;
 int observe_requests_open(apr_pool_t *pconf, server_rec *s)
 {
     int class;
-    for (class = 1; class <= 5; class++) {
+    for (class = 1; class <= 5; class ++) {
         metric_requests[class] = mpx_metric_counter("meterplex_http_requests_total", "Finished requests.",
                                                     apr_psprintf(pconf, "status=\"%dxx\"", class));
     }
@@ -70,13 +70,10 @@ static void write_histogram(scrape_t *s, const mpx_metric_sample_t *m)
         if (s->openmetrics && b < m->nbuckets - 1 && strchr(le, '.') == NULL) {
             le = apr_pstrcat(s->pool, le, ".0", NULL);
         }
-        line(s, apr_psprintf(s->pool, "%s_bucket{%s%sle=\"%s\"} %" APR_UINT64_T_FMT "\n", m->name, labels, comma, le,
-                             m->buckets[b]));
+        line(s, apr_psprintf(s->pool, "%s_bucket{%s%sle=\"%s\"} %" APR_UINT64_T_FMT "\n", m->name, labels, comma, le, m->buckets[b]));
     }
-    line(s, apr_psprintf(s->pool, "%s_sum%s%s%s %" APR_UINT64_T_FMT ".%06" APR_UINT64_T_FMT "\n", m->name,
-                         m->labels ? "{" : "", labels, m->labels ? "}" : "", m->sum_us / 1000000, m->sum_us % 1000000));
-    line(s, apr_psprintf(s->pool, "%s_count%s%s%s %" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels,
-                         m->labels ? "}" : "", m->buckets[m->nbuckets - 1]));
+    line(s, apr_psprintf(s->pool, "%s_sum%s%s%s %" APR_UINT64_T_FMT ".%06" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels, m->labels ? "}" : "", m->sum_us / 1000000, m->sum_us % 1000000));
+    line(s, apr_psprintf(s->pool, "%s_count%s%s%s %" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels, m->labels ? "}" : "", m->buckets[m->nbuckets - 1]));
 }
 
 static void visit(const mpx_metric_sample_t *m, void *baton)
@@ -92,8 +89,7 @@ static void visit(const mpx_metric_sample_t *m, void *baton)
         write_histogram(s, m);
     }
     else {
-        line(s, apr_psprintf(s->pool, "%s%s%s%s %" APR_INT64_T_FMT "\n", m->name, m->labels ? "{" : "",
-                             m->labels ? m->labels : "", m->labels ? "}" : "", m->value));
+        line(s, apr_psprintf(s->pool, "%s%s%s%s %" APR_INT64_T_FMT "\n", m->name, m->labels ? "{" : "", m->labels ? m->labels : "", m->labels ? "}" : "", m->value));
     }
 }
 

@@ -23,9 +23,7 @@ libmpx_usage_la_SOURCES = \
 	mod_meterplex/usage/usage_meters.h \
 	mod_meterplex/usage/usage_private.h
 
-if ROOM_USAGE
 module_LTLIBRARIES += mod_meterplex_usage.la
 mod_meterplex_usage_la_SOURCES = mod_meterplex/usage/mod_meterplex_usage.c
 mod_meterplex_usage_la_LDFLAGS = $(ROOM_LDFLAGS)
 mod_meterplex_usage_la_LIBADD = libmpx_usage.la libmpx_lib.la $(SODIUM_LIBS)
-endif

@@ -16,8 +16,8 @@
 APLOG_USE_MODULE(meterplex_usage);
 
 #define PROPS_MAX 16
-#define TEXT_MAX 256           /* bytes of a subject or property; more is cut */
-#define BAD_VALUE_MAX 32       /* of a value that is no number: enough to see what it is */
+#define TEXT_MAX 256     /* bytes of a subject or property; more is cut */
+#define BAD_VALUE_MAX 32 /* of a value that is no number: enough to see what it is */
 #define COUNTERS_DEFAULT (64u * 1024 * 1024)
 
 static apr_size_t counters_size = COUNTERS_DEFAULT;
@@ -88,7 +88,8 @@ static const char *parse_option(cmd_parms *cmd, const char *word, capture_meter_
         return parse_prop(cmd, word + 5, meter);
     }
     return apr_psprintf(cmd->pool, "MeterplexMeter: \"%s\"; allowed are value=EXPR, subject=EXPR, prop=NAME:EXPR and "
-                        "when=EXPR", word);
+                                   "when=EXPR",
+                        word);
 }
 
 static const char *set_meter(cmd_parms *cmd, void *config, int argc, char *const argv[])

@@ -150,7 +150,8 @@ static apr_status_t flush_ranges(mpx_job_t *job, apr_array_header_t *ranges)
         int i;
 
         for (flush.n = 1; flush.first + flush.n < ranges->nelts
-             && mpx_uuid_equal(tenant, &APR_ARRAY_IDX(ranges, flush.first + flush.n, mpx_counter_range_t).tenant); flush.n++) {
+             && mpx_uuid_equal(tenant, &APR_ARRAY_IDX(ranges, flush.first + flush.n, mpx_counter_range_t).tenant);
+             flush.n++) {
         }
         one = flush_tenant(job->call, &flush);
         if (one != APR_SUCCESS) {

@@ -50,7 +50,9 @@ static const mpx_field_t create_fields[] = {
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
 };
 
-enum { PATCH_NAME, PATCH_UNIT, PATCH_ARCHIVED };
+enum { PATCH_NAME,
+       PATCH_UNIT,
+       PATCH_ARCHIVED };
 static const mpx_field_t patch_fields[] = {
     { "name", MPX_FIELD_STRING, 0, 1, 200, mpx_check_line, NULL, NULL, offsetof(meter_body_t, name) },
     { "unit", MPX_FIELD_STRING, MPX_FIELD_NULLABLE, 1, 64, mpx_check_line, NULL, NULL, offsetof(meter_body_t, unit) },

@@ -75,7 +75,17 @@ static void event_id(const mpx_uuid_t *batch, int index, mpx_uuid_t *out)
     out->b[15] = (unsigned char)low;
 }
 
-enum { DIGEST, ID, TIME, EXTERNAL_ID, SOURCE, TYPE, SUBJECT, OCCURRENCES, REPEATS, DATA, COLUMNS };
+enum { DIGEST,
+       ID,
+       TIME,
+       EXTERNAL_ID,
+       SOURCE,
+       TYPE,
+       SUBJECT,
+       OCCURRENCES,
+       REPEATS,
+       DATA,
+       COLUMNS };
 
 static void add_row(mpx_param_array_t *const columns[COLUMNS], const keyed_t *key, const mpx_event_t *e,
                     const mpx_uuid_t *batch, apr_int64_t repeats)

@@ -252,7 +252,8 @@ static apr_status_t update_in(mpx_tx_t *tx, void *baton)
     params[1] = mpx_param_text(use->change->name);
     params[2] = mpx_param_bool(use->change->set_unit);
     params[3] = mpx_param_text(use->change->unit);
-    params[4] = mpx_param_text(use->change->archived < 0 ? NULL : use->change->archived ? "true" : "false");
+    params[4] = mpx_param_text(use->change->archived < 0 ? NULL : use->change->archived ? "true"
+                                                                                        : "false");
     rv = mpx_tx_query(tx, SQL_meter_update, params, 5, NULL);
     if (rv == APR_SUCCESS) {
         rv = find(tx, SQL_meter_get, use->key, use->meter);

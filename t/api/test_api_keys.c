@@ -280,8 +280,7 @@ START_TEST(verify_holds_a_key_to_its_addresses_and_tenant)
     const char *asker = h_key(tenant, "api_keys:read", NULL, NULL), *other = h_tenant(h_format("elsewhere-%d", (int)getpid()));
     const char *key = h_key(tenant, "usage:read", "\"allowed_cidrs\":[\"10.0.0.0/8\",\"2001:db8::/32\"]", NULL);
     const char *headers[] = { h_format("Meterplex-Tenant: %s", other), NULL };
-    h_request_t request = { .path = "/v1/keys/verify", .key = h_admin_key(), .headers = headers,
-                            .body = h_format("{\"key\":\"%s\",\"client\":\"10.1.2.3\"}", key) };
+    h_request_t request = { .path = "/v1/keys/verify", .key = h_admin_key(), .headers = headers, .body = h_format("{\"key\":\"%s\",\"client\":\"10.1.2.3\"}", key) };
 
     h_expect_json(verify(asker, key, ",\"client\":\"10.1.2.3\""), "/valid", "true");
     h_expect_json(verify(asker, key, ",\"client\":\"2001:db8::1\""), "/valid", "true");

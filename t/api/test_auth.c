@@ -98,7 +98,8 @@ START_TEST(an_expired_key_says_so)
 
     h_expect(h_get("/v1/auth/me", key), 200);
     h_sql("UPDATE identity.api_keys SET expires_at = now() - interval '1 second' WHERE last_used_at IS NULL AND "
-          "hint = right('%s', 4); SELECT pg_notify('meterplex_principals', 'all')", key);
+          "hint = right('%s', 4); SELECT pg_notify('meterplex_principals', 'all')",
+          key);
     H_WAIT(3, h_get("/v1/auth/me", key)->status == 401);
     h_expect_problem(h_get("/v1/auth/me", key), 401, "expired_api_key");
 }
@@ -296,7 +297,8 @@ START_TEST(many_waiting_requests_ask_once)
         _exit(0);
     }
     H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND "
-                         "relation = 'identity.api_key_secrets'::regclass")) == 1);
+                         "relation = 'identity.api_key_secrets'::regclass"))
+               == 1);
     before = lookups();
     for (i = 0; i < 16; i++) {
         children[i] = fork();

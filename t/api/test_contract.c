@@ -21,8 +21,7 @@ static const h_response_t *send_full(const char *method, const char *path, const
                                      const char *type, const char *body, size_t len)
 {
     const char *headers[] = { header, NULL };
-    h_request_t request = { .method = method, .path = path, .key = key, .headers = header ? headers : NULL, .body = body,
-                            .body_len = len, .type = type };
+    h_request_t request = { .method = method, .path = path, .key = key, .headers = header ? headers : NULL, .body = body, .body_len = len, .type = type };
     return h_send(&request);
 }
 
@@ -48,9 +47,18 @@ END_TEST
 START_TEST(bad_json_is_refused)
 {
     static const char *const bodies[] = {
-        "{", "{\"name\":\"a\",\"name\":\"b\",\"slug\":\"s\"}", "{\"name\":\"\\ud800\",\"slug\":\"s\"}",
-        "{\"name\":\"\\u0000\",\"slug\":\"s\"}", "{\"name\":\"\xff\",\"slug\":\"s\"}", "{\"name\":01,\"slug\":\"s\"}",
-        "\xef\xbb\xbf{}", "{} {}", "{\"name\":\"a\nb\"}", "nul", "'a'", "{\"a\":1,}",
+        "{",
+        "{\"name\":\"a\",\"name\":\"b\",\"slug\":\"s\"}",
+        "{\"name\":\"\\ud800\",\"slug\":\"s\"}",
+        "{\"name\":\"\\u0000\",\"slug\":\"s\"}",
+        "{\"name\":\"\xff\",\"slug\":\"s\"}",
+        "{\"name\":01,\"slug\":\"s\"}",
+        "\xef\xbb\xbf{}",
+        "{} {}",
+        "{\"name\":\"a\nb\"}",
+        "nul",
+        "'a'",
+        "{\"a\":1,}",
     };
     char deep[200] = "{\"metadata\":";
 
@@ -71,17 +79,99 @@ END_TEST
 START_TEST(json_over_http_is_read_strictly)
 {
     static const char *const refused[] = {
-        "", " ", "[", "]", "[1", "[1,]", "[,1]", "[1,,2]", "[1 2]", "[\"a\"", "{\"a\"}", "{\"a\":}", "{:1}", "{1:1}", "{a:1}",
-        "{'a':1}", "{\"a\":1,}", "{,\"a\":1}", "{\"a\":1 \"b\":2}", "{\"a\"::1}", "[+1]", "[-]", "[- 1]", "[.5]", "[5.]", "[1.e1]",
-        "[01]", "[-01]", "[1e]", "[1e+]", "[1E-]", "[0x10]", "[1_000]", "[NaN]", "[Infinity]", "[-Infinity]", "[True]", "[nul]",
-        "[nullx]", "[tru]", "[\"\\x41\"]", "[\"\\u12\"]", "[\"\\u12g4\"]", "[\"\\\"]", "[\"\t\"]", "[\"\n\"]", "[\"\x7f\xff\"]",
-        "[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\ud800\"]", "[\"\\ud800x\"]", "[\"\\u0000\"]", "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]",
-        "[\"\xf4\x90\x80\x80\"]", "[\"\xe2\x82\"]", "[\"\x80\"]", "\xef\xbb\xbf[]", "\xff\xfe[\0]\0", "[1]x", "[1][2]", "{}/**/", "// x\n{}",
-        "[1]\x0c", "\x0b[]", "\xc2\xa0[]", "{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":2}", "{\"x\":{\"b\":1,\"b\":2}}",
+        "",
+        " ",
+        "[",
+        "]",
+        "[1",
+        "[1,]",
+        "[,1]",
+        "[1,,2]",
+        "[1 2]",
+        "[\"a\"",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{:1}",
+        "{1:1}",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\":1,}",
+        "{,\"a\":1}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\"::1}",
+        "[+1]",
+        "[-]",
+        "[- 1]",
+        "[.5]",
+        "[5.]",
+        "[1.e1]",
+        "[01]",
+        "[-01]",
+        "[1e]",
+        "[1e+]",
+        "[1E-]",
+        "[0x10]",
+        "[1_000]",
+        "[NaN]",
+        "[Infinity]",
+        "[-Infinity]",
+        "[True]",
+        "[nul]",
+        "[nullx]",
+        "[tru]",
+        "[\"\\x41\"]",
+        "[\"\\u12\"]",
+        "[\"\\u12g4\"]",
+        "[\"\\\"]",
+        "[\"\t\"]",
+        "[\"\n\"]",
+        "[\"\x7f\xff\"]",
+        "[\"\\ud800\"]",
+        "[\"\\udc00\"]",
+        "[\"\\ud800\\ud800\"]",
+        "[\"\\ud800x\"]",
+        "[\"\\u0000\"]",
+        "[\"\xc0\x80\"]",
+        "[\"\xed\xa0\x80\"]",
+        "[\"\xf4\x90\x80\x80\"]",
+        "[\"\xe2\x82\"]",
+        "[\"\x80\"]",
+        "\xef\xbb\xbf[]",
+        "\xff\xfe[\0]\0",
+        "[1]x",
+        "[1][2]",
+        "{}/**/",
+        "// x\n{}",
+        "[1]\x0c",
+        "\x0b[]",
+        "\xc2\xa0[]",
+        "{\"a\":1,\"a\":1}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "{\"x\":{\"b\":1,\"b\":2}}",
     };
     static const char *const taken[] = {
-        "{}", " {} ", "\r\n\t{}", "[]", "[[]]", "null", "true", "1", "-0", "-0.0", "1E+2", "0e1", "\"\"", "\"\\u00e9\"", "\"\\ud83d\\ude00\"",
-        "\"\xf0\x9f\x98\x80\"", "\"\\/\"", "\"\x7f\"", "{\"\":1}", "{\"a\":{\"a\":{\"a\":1}}}", "[1,\n2]", "[123456789012345678901234567890]",
+        "{}",
+        " {} ",
+        "\r\n\t{}",
+        "[]",
+        "[[]]",
+        "null",
+        "true",
+        "1",
+        "-0",
+        "-0.0",
+        "1E+2",
+        "0e1",
+        "\"\"",
+        "\"\\u00e9\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\xf0\x9f\x98\x80\"",
+        "\"\\/\"",
+        "\"\x7f\"",
+        "{\"\":1}",
+        "{\"a\":{\"a\":{\"a\":1}}}",
+        "[1,\n2]",
+        "[123456789012345678901234567890]",
     };
 
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -167,7 +257,8 @@ START_TEST(slow_clients_are_let_go)
 {
     const char *half = "GET /v1/auth/me HTTP/1.1\r\nHost: a\r\nX-Half: ";
     const char *body = h_format("POST /v1/tenants HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-                                "Content-Length: 100\r\n\r\n{", h_admin_key());
+                                "Content-Length: 100\r\n\r\n{",
+                                h_admin_key());
     const char *answer;
 
     answer = h_raw(NULL, half, strlen(half), 8);
@@ -396,16 +487,21 @@ START_TEST(the_database_shows_nothing_without_a_tenant)
 {
     ck_assert_str_eq(h_sql("SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
                            "AND a.attname = 'tenant_id' WHERE c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND "
-                           "c.relforcerowsecurity)"), "");
+                           "c.relforcerowsecurity)"),
+                     "");
     ck_assert_str_eq(h_sql("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prosecdef AND "
-                           "n.nspname IN ('core', 'identity', 'usage', 'events', 'audit')"), "0");
+                           "n.nspname IN ('core', 'identity', 'usage', 'events', 'audit')"),
+                     "0");
     ck_assert_str_eq(h_sql("SELECT string_agg(r.rolname, ' ') FROM pg_roles r WHERE r.rolname IN ('meterplex', 'meterplex_app', "
-                           "'meterplex_owner') AND (r.rolsuper OR r.rolbypassrls)"), "");
+                           "'meterplex_owner') AND (r.rolsuper OR r.rolbypassrls)"),
+                     "");
     ck_assert_str_eq(h_sql("SELECT count(*) FROM information_schema.role_table_grants WHERE grantee LIKE 'meterplex_app' AND "
-                           "privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')"), "0");
+                           "privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')"),
+                     "0");
     ck_assert_str_eq(h_sql("SELECT string_agg(i.indexrelid::regclass::text, ' ') FROM pg_index i JOIN pg_attribute t ON "
                            "t.attrelid = i.indrelid AND t.attname = 'tenant_id' WHERE i.indisunique AND NOT t.attnum = "
-                           "ANY (i.indkey::int2[])"), "");
+                           "ANY (i.indkey::int2[])"),
+                     "");
 }
 END_TEST
 
@@ -422,7 +518,8 @@ START_TEST(one_of_many_with_one_key_wins)
         if (pid == 0) {
             int answer = send_full("POST", "/v1/tenants", h_admin_key(), key, NULL, body, 0)->status;
             /* executed or replayed: 201; still running: 409; nothing else */
-            _exit(answer == 201 ? 1 : answer == 409 ? 2 : 3);
+            _exit(answer == 201 ? 1 : answer == 409 ? 2
+                                                    : 3);
         }
     }
     for (int i = 0; i < 8; i++) {

@@ -411,7 +411,7 @@ END_TEST
 START_TEST(doctor_finds_what_is_wrong)
 {
     const char *open_key = h_file("open.key", "0123456789abcdef0123456789abcdef");
-    const char *state = h_format("%s/nowhere", h_dir());
+    const char *state = h_format("%s/nowhere", h_dir()), *broken;
     h_output_t output = doctor(h_pg_url("postgres"), open_key, state);
 
     ck_assert_int_eq(output.status, 1);
@@ -427,6 +427,17 @@ START_TEST(doctor_finds_what_is_wrong)
     output = doctor("host=127.0.0.1 port=1 connect_timeout=1", key_file, h_dir());
     ck_assert_int_eq(output.status, 1);
     ck_assert_str_eq(finding(&output, "database"), "wrong");
+
+    /* a module that is none, beside four that are */
+    broken = h_format("%s/broken", h_dir());
+    output = h_command((const char *[]){ "sh", "-c", h_format("mkdir %s && cp %s/.libs/mod_meterplex*.so %s && echo junk > "
+                                                              "%s/mod_meterplex_usage.so",
+                                                              broken, getenv("top_builddir"), broken, broken),
+                                         NULL },
+                       NULL);
+    ck_assert_msg(output.status == 0, "%s", output.error);
+    output = h_ctl("doctor", "--json", "--modules", broken, NULL);
+    ck_assert_str_eq(finding(&output, "modules"), "wrong");
 
     output = h_ctl("doctor", "--json", "--httpd", "/nonexistent/httpd", NULL);
     ck_assert_int_eq(output.status, 1);

@@ -34,7 +34,8 @@ static const char *fresh_key(void)
     H_WAIT(10, made("/v1/tenants", h_admin_key(), tenant, &r));
     path = h_format("/v1/tenants/%s/api-keys", h_json_text(r, "/id"));
     H_WAIT(10, made(path, h_admin_key(), "{\"name\":\"k\",\"scopes\":[\"usage:read\",\"usage:write\",\"meters:read\","
-                    "\"meters:write\",\"demo:read\"]}", &r));
+                                         "\"meters:write\",\"demo:read\"]}",
+                    &r));
     key = h_json_text(r, "/secret");
     for (int i = 0; i < 2; i++) {
         H_WAIT(10, made("/v1/meters", key, meters[i], &r));
@@ -83,7 +84,9 @@ static void get_for_ever(load_t *load, const char *key)
 {
     while (!load->stop) {
         int status = h_get("/sold/x", key)->status;
-        __atomic_fetch_add(status == 404 ? &load->served : status == 0 ? &load->broken : &load->refused, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(status == 404 ? &load->served : status == 0 ? &load->broken
+                                                                       : &load->refused,
+                           1, __ATOMIC_RELAXED);
     }
     _exit(0);
 }

@@ -99,7 +99,7 @@ START_TEST(several_limits_charge_all_or_none)
         h_expect_problem(r, 429, "rate_limited");
         ck_assert_ptr_nonnull(strstr(h_header(r, "ratelimit"), "\"small\";r=2;"));
     }
-    h_expect_problem(h_get("/other/x", key), 429, "rate_limited"); /* one limit wherever its name stands */
+    h_expect_problem(h_get("/other/x", key), 429, "rate_limited");     /* one limit wherever its name stands */
     h_expect_problem(h_get("/two/again/x", key), 429, "rate_limited"); /* inherited ones add up */
     h_expect(h_get("/two/free/x", key), 404);
 }

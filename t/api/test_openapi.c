@@ -52,7 +52,8 @@ START_TEST(nothing_else_is_described)
     const char *list = routes(), *path;
 
     ck_assert_int_gt((int)json_object_size(paths), 10);
-    json_object_foreach(paths, path, item) {
+    json_object_foreach(paths, path, item)
+    {
         for (int i = 0; methods[i]; i++) {
             char upper[16];
             size_t k;

@@ -97,8 +97,7 @@ END_TEST
 START_TEST(idempotent_requests_through_the_pooler)
 {
     const char *headers[] = { "Idempotency-Key: one", NULL };
-    h_request_t request = { .httpd = pooled, .path = "/v1/tenants", .key = h_admin_key(), .headers = headers,
-                            .body = "{\"name\":\"Once\",\"slug\":\"once\"}" };
+    h_request_t request = { .httpd = pooled, .path = "/v1/tenants", .key = h_admin_key(), .headers = headers, .body = "{\"name\":\"Once\",\"slug\":\"once\"}" };
     const h_response_t *first = h_send(&request);
 
     h_expect(first, 201);

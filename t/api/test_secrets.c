@@ -51,8 +51,7 @@ START_TEST(no_secret_is_kept_or_logged)
 {
     const char *tenant = h_tenant("secrets"), *id, *secrets[5];
     const char *headers[] = { "Idempotency-Key: once", NULL };
-    h_request_t create = { .path = h_format("/v1/tenants/%s/api-keys", tenant), .key = h_admin_key(), .headers = headers,
-                           .body = "{\"name\":\"k\",\"scopes\":[\"demo:read\"]}" };
+    h_request_t create = { .path = h_format("/v1/tenants/%s/api-keys", tenant), .key = h_admin_key(), .headers = headers, .body = "{\"name\":\"k\",\"scopes\":[\"demo:read\"]}" };
     const char *log, *dump = h_format("%s/dump.sql", h_dir()), *text;
     int lines = 0;
 
@@ -60,7 +59,8 @@ START_TEST(no_secret_is_kept_or_logged)
     secrets[1] = h_json_text(h_send(&create), "/secret");
     ck_assert_str_eq(h_json_text(h_send(&create), "/secret"), secrets[1]); /* kept for the replay, sealed */
     secrets[2] = h_json_text(h_post(h_format("/v1/tenants/%s/api-keys/%s/rotate", tenant, id), h_admin_key(),
-                                    "{\"grace_seconds\":3600}"), "/secret");
+                                    "{\"grace_seconds\":3600}"),
+                             "/secret");
     secrets[3] = "hidden-in-a-parameter";
     secrets[4] = h_admin_key();
     log = h_format("%s/access.json", h_main_httpd->root);

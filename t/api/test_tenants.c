@@ -77,7 +77,8 @@ START_TEST(every_change_leaves_an_event_and_an_audit_row)
     ck_assert_str_eq(h_sql("SELECT string_agg(type, ' ' ORDER BY position) FROM events.outbox WHERE subject = '%s'", id),
                      "tenant.created tenant.updated tenant.deleted");
     ck_assert_str_eq(h_sql("SELECT string_agg(action || ':' || as_platform, ' ' ORDER BY id) FROM audit.entries "
-                           "WHERE target = '%s'", id),
+                           "WHERE target = '%s'",
+                           id),
                      "tenant.create:true tenant.update:true tenant.delete:true");
     ck_assert_str_eq(h_sql("SELECT payload->>'name' FROM events.outbox WHERE subject = '%s' AND type = 'tenant.updated'", id),
                      "New");

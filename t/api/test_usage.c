@@ -32,8 +32,7 @@ static const char *fresh_key(void)
 static const h_response_t *post_as(const char *key, const char *type, const char *const *headers, const char *body,
                                    const char *query)
 {
-    h_request_t request = { .method = "POST", .path = h_format("/v1/usage/events%s", query), .key = key, .headers = headers,
-                            .body = body, .type = type };
+    h_request_t request = { .method = "POST", .path = h_format("/v1/usage/events%s", query), .key = key, .headers = headers, .body = body, .type = type };
     return h_send(&request);
 }
 
@@ -93,9 +92,11 @@ START_TEST(a_batch_is_stored_whole_or_not_at_all)
     h_expect_problem(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"typo\":1}"), 422,
                      "validation_failed");
     h_expect_problem(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":"
-                            "\"2015-05-17T10:05:03Z\"}"), 422, "validation_failed");
+                                                     "\"2015-05-17T10:05:03Z\"}"),
+                     422, "validation_failed");
     expect_ingest(post_as(key, NULL, NULL, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2015-05-17T10:05:03Z\"}",
-                          "?backfill=true"), 1, 0);
+                          "?backfill=true"),
+                  1, 0);
 }
 END_TEST
 
@@ -103,22 +104,19 @@ START_TEST(aggregations_are_exact)
 {
     static const struct {
         const char *name, *value;
-    } expected[] = { { "count", "9" }, { "sum", "100000000000000000000.35" }, { "min", "-0.5" },
-                     { "max", "100000000000000000000.1" }, { "avg", "25000000000000000000.0875" }, { "unique_count", "5" },
-                     { "latest", "0.5" } };
+    } expected[] = { { "count", "9" }, { "sum", "100000000000000000000.35" }, { "min", "-0.5" }, { "max", "100000000000000000000.1" }, { "avg", "25000000000000000000.0875" }, { "unique_count", "5" }, { "latest", "0.5" } };
     const char *key = fresh_key();
 
     expect_ingest(h_post("/v1/usage/events", key,
-        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":100000000000000000000.1}},"
-        "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
-        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
-        "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
-        "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{\"v\":\"NaN\"}}]"),
-        5, 0);
+                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":100000000000000000000.1}},"
+                         "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
+                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
+                         "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
+                         "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{\"v\":\"NaN\"}}]"),
+                  5, 0);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         const char *name = expected[i].name;
-        make_meter(key, h_format("{\"key\":\"m-%s\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"%s\"%s}", name, name,
-                                 i ? ",\"value_property\":\"$.v\"" : ""));
+        make_meter(key, h_format("{\"key\":\"m-%s\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"%s\"%s}", name, name, i ? ",\"value_property\":\"$.v\"" : ""));
         ck_assert_str_eq(total(key, h_format("m-%s", name), ""), expected[i].value);
     }
     h_expect_json(h_get("/v1/meters/m-sum", key), "/status/invalid", "1");
@@ -131,10 +129,11 @@ START_TEST(groups_filters_and_subjects)
     const h_response_t *r;
 
     expect_ingest(h_post("/v1/usage/events", key,
-        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":1,\"model\":\"a\",\"region\":\"eu\"}},"
-        "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u2\",\"data\":{\"v\":2,\"model\":\"b, c\",\"region\":\"eu\"}},"
-        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":4,\"region\":\"us\"}},"
-        "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":8,\"model\":\"a\",\"region\":\"ap\"}}]"), 4, 0);
+                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":1,\"model\":\"a\",\"region\":\"eu\"}},"
+                         "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u2\",\"data\":{\"v\":2,\"model\":\"b, c\",\"region\":\"eu\"}},"
+                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":4,\"region\":\"us\"}},"
+                         "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":8,\"model\":\"a\",\"region\":\"ap\"}}]"),
+                  4, 0);
     make_meter(key, "{\"key\":\"v\",\"name\":\"v\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
                     "\"group_by\":{\"model\":\"$.model\"},\"filters\":{\"region\":[\"eu\",\"us\"]}}");
     ck_assert_str_eq(total(key, "v", ""), "7");
@@ -176,7 +175,8 @@ START_TEST(days_are_the_calendars)
         const char *key = fresh_key();
         const h_response_t *r;
         expect_ingest(post_as(key, NULL, NULL, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", days[i].time),
-                              "?backfill=true"), 1, 0);
+                              "?backfill=true"),
+                      1, 0);
         make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
         r = h_get(h_format("/v1/meters/n/usage?window=day&timezone=%s&from=%s&to=%s", days[i].zone, days[i].from, days[i].to), key);
         h_expect_json(r, "/data/0/window_start", days[i].start);
@@ -195,7 +195,9 @@ START_TEST(windows_tile_the_range)
     for (size_t z = 0; z < sizeof zones / sizeof *zones; z++) {
         for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
             const h_response_t *r = h_get(h_format("/v1/meters/n/usage?window=%s&timezone=%s&fill=zero&from=2026-03-01T00:00:00Z"
-                                                   "&to=2026-11-15T00:00:00Z", windows[w], zones[z]), key);
+                                                   "&to=2026-11-15T00:00:00Z",
+                                                   windows[w], zones[z]),
+                                          key);
             json_t *data = json_object_get(h_json(r), "data");
             size_t n = json_array_size(data);
             ck_assert_int_gt((int)n, 8);
@@ -219,7 +221,9 @@ START_TEST(platform_meters_are_in_every_tenant)
     h_expect(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}"), 200);
     ck_assert_str_eq(total(key, name, ""), "1");
     h_expect_problem(h_post("/v1/meters", key, h_format("{\"key\":\"%s\",\"name\":\"p\",\"event_type\":\"t\","
-                            "\"aggregation\":\"count\"}", name)), 409, "conflict");
+                                                        "\"aggregation\":\"count\"}",
+                                                        name)),
+                     409, "conflict");
     h_expect_problem(h_call("DELETE", h_format("/v1/meters/%s", name), key, NULL), 403, "forbidden");
     h_expect(h_call("DELETE", h_format("/v1/meters/%s", name), h_admin_key(), NULL), 204);
 }
@@ -332,9 +336,10 @@ START_TEST(groups_are_named_by_value)
     const h_response_t *r;
 
     expect_ingest(h_post("/v1/usage/events", key,
-        "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5}},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5.0}},"
-        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a,b\"}},{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a\"}},"
-        "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"\"}}]"), 5, 0);
+                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5}},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5.0}},"
+                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a,b\"}},{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a\"}},"
+                         "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"\"}}]"),
+                  5, 0);
     make_meter(key, "{\"key\":\"g\",\"name\":\"g\",\"event_type\":\"t\",\"aggregation\":\"count\",\"group_by\":{\"m\":\"$.m\"}}");
     r = h_get("/v1/meters/g/usage?group_by=m", key);
     h_expect_json(r, "/data/1/group/m", "5");

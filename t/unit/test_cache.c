@@ -431,7 +431,7 @@ static void see(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, c
     memcpy(&n, value, 8);
     digest_of(n, expected);
     seen->wrong += n >= sizeof seen->times || memcmp(expected, digest, sizeof expected) != 0 || !value_is_whole(n, value, len)
-                   || used != T0;
+        || used != T0;
     if (n < sizeof seen->times) {
         seen->times[n]++;
     }

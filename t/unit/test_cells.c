@@ -63,7 +63,9 @@ END_TEST
  * one clock. One unit a second: over the whole run a key can pass once for each second, and once from rest. */
 START_TEST(changing_hands_admits_nobody_too_often)
 {
-    enum { KEYS = 6, SECONDS = 100, STEPS = 100000 };
+    enum { KEYS = 6,
+           SECONDS = 100,
+           STEPS = 100000 };
     mpx_cells_t *cells = mpx_cells_format(shared_memory(4096), 256, secret);
     mpx_rate_t rate = { 1, 1, 1 };
     apr_uint64_t *passed = shared_memory(4096), *clock = shared_memory(4096);
