@@ -57,7 +57,8 @@ const ctl_command_t ctl_commands[] = {
       "  --show-all       show every malformed or cut line, not the first 20\n"
       "  --unfinished     take a last line that does not end, too\n"
       "\n"
-      "Each line is one event. Repeating an import changes nothing; of a file that has grown, the new lines are added. \"-\" is\n"
+      "Each line is one event. Repeating an import changes nothing; of a file that has grown, the new lines are added. "
+      "\"-\" is\n"
       "standard input: zcat access.log.2.gz | meterplexctl import --format combined --tenant acme -\n",
       ctl_import },
     { "doctor", "[--httpd FILE] [--modules DIR] [--dir DIR]", "check the installation and say what to do",

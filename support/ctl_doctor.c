@@ -60,19 +60,19 @@ static void check_state_dir(doctor_t *d)
                    "not named: give --state-dir DIR or METERPLEX_STATE_DIR, as MeterplexStateDir has it");
     }
     else if (lstat(path, &st) != 0) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s: %s; make it, mode 0700, owned by the user that httpd starts as", path,
-                   strerror(errno));
+        doctor_say(d, FOUND_WRONG, "state directory", "%s: %s; make it, mode 0700, owned by the user that httpd starts as",
+                   path, strerror(errno));
     }
     else if (!S_ISDIR(st.st_mode)) {
         doctor_say(d, FOUND_WRONG, "state directory", "%s is not a directory; name one", path);
     }
     else if (st.st_mode & 022) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s has mode %04o, so others can change the counters: chmod 0700 %s", path,
-                   (unsigned)st.st_mode & 07777, path);
+        doctor_say(d, FOUND_WRONG, "state directory", "%s has mode %04o, so others can change the counters: chmod 0700 %s",
+                   path, (unsigned)st.st_mode & 07777, path);
     }
     else if (access(path, W_OK) != 0) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s cannot be written to (%s); run this as the user that httpd starts as",
-                   path, strerror(errno));
+        doctor_say(d, FOUND_WRONG, "state directory",
+                   "%s cannot be written to (%s); run this as the user that httpd starts as", path, strerror(errno));
     }
     else {
         doctor_say(d, FOUND_OK, "state directory", "%s", path);

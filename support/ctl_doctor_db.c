@@ -126,10 +126,11 @@ static void check_row_security(doctor_t *d)
         list = apr_pstrcat(d->ctl->pool, list, i ? ", " : "", mpx_rows_text(rows, i, 0), NULL);
     }
     if (n) {
-        doctor_say(d, FOUND_WRONG, "row security",
-                   "%d tables with tenant_id do not force it (%s%s): ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL "
-                   "SECURITY",
-                   n, list, n > ROWS_SHOWN ? ", ..." : "");
+        doctor_say(
+            d, FOUND_WRONG, "row security",
+            "%d tables with tenant_id do not force it (%s%s): ALTER TABLE ... ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL "
+            "SECURITY",
+            n, list, n > ROWS_SHOWN ? ", ..." : "");
         return;
     }
     if (mpx_rows_int(count, 0, 0) == 0) {
@@ -176,8 +177,9 @@ static void check_timeouts(doctor_t *d)
         advice = apr_pstrcat(d->ctl->pool, advice ? advice : "", advice ? " " : "", "tcp_user_timeout=3000", NULL);
     }
     if (advice) {
-        doctor_say(d, FOUND_ADVICE, "time-outs", "a database that does not answer would be waited for: add %s to the connection "
-                                                 "string in DBDParams",
+        doctor_say(d, FOUND_ADVICE, "time-outs",
+                   "a database that does not answer would be waited for: add %s to the connection "
+                   "string in DBDParams",
                    advice);
         return;
     }

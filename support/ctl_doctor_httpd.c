@@ -31,7 +31,8 @@ static int run_program(apr_pool_t *pool, const char *const *argv, const char **o
 
     *output = "";
     /* one pipe for both: httpd says on its standard error what is wrong */
-    if (apr_file_pipe_create(&read_end, &write_end, pool) != APR_SUCCESS || apr_procattr_create(&attributes, pool) != APR_SUCCESS
+    if (apr_file_pipe_create(&read_end, &write_end, pool) != APR_SUCCESS
+        || apr_procattr_create(&attributes, pool) != APR_SUCCESS
         || apr_procattr_child_out_set(attributes, write_end, NULL) != APR_SUCCESS
         || apr_procattr_child_err_set(attributes, write_end, NULL) != APR_SUCCESS
         || apr_procattr_cmdtype_set(attributes, APR_PROGRAM_ENV) != APR_SUCCESS) {
@@ -100,8 +101,8 @@ static int modules_are_there(doctor_t *d)
         }
     }
     if (missing) {
-        doctor_say(d, FOUND_WRONG, "modules", "%s: %s not found; make install, or name the directory with --modules", d->modules,
-                   missing);
+        doctor_say(d, FOUND_WRONG, "modules", "%s: %s not found; make install, or name the directory with --modules",
+                   d->modules, missing);
     }
     return missing == NULL;
 }
@@ -113,8 +114,9 @@ static const char *load_lines(doctor_t *d)
     int i;
 
     for (i = 0; i < (int)(sizeof needed / sizeof *needed); i++) {
-        conf = apr_psprintf(pool, "%s<IfModule !%s_module>\n<IfFile \"%s/mod_%s.so\">\nLoadModule %s_module \"%s/mod_%s.so\"\n"
-                                  "</IfFile>\n</IfModule>\n",
+        conf = apr_psprintf(pool,
+                            "%s<IfModule !%s_module>\n<IfFile \"%s/mod_%s.so\">\nLoadModule %s_module \"%s/mod_%s.so\"\n"
+                            "</IfFile>\n</IfModule>\n",
                             conf, needed[i], CTL_HTTPD_MODULEDIR, needed[i], needed[i], CTL_HTTPD_MODULEDIR, needed[i]);
     }
     for (i = 0; i < NROOMS; i++) {
@@ -140,11 +142,12 @@ static void modules_are_loadable(doctor_t *d)
         return;
     }
     argv[3] = apr_pstrcat(pool, directory, "/httpd.conf", NULL);
-    conf = apr_psprintf(pool, "ServerRoot \"%s\"\nDefaultRuntimeDir \"%s\"\nServerName 127.0.0.1\nErrorLog \"%s/error.log\"\n%s",
+    conf = apr_psprintf(pool,
+                        "ServerRoot \"%s\"\nDefaultRuntimeDir \"%s\"\nServerName 127.0.0.1\nErrorLog \"%s/error.log\"\n%s",
                         directory, directory, directory, load_lines(d));
     len = strlen(conf);
-    if (apr_file_open(&file, argv[3], APR_FOPEN_CREATE | APR_FOPEN_EXCL | APR_FOPEN_WRITE, APR_FPROT_UREAD | APR_FPROT_UWRITE,
-                      pool)
+    if (apr_file_open(&file, argv[3], APR_FOPEN_CREATE | APR_FOPEN_EXCL | APR_FOPEN_WRITE,
+                      APR_FPROT_UREAD | APR_FPROT_UWRITE, pool)
         == APR_SUCCESS) {
         apr_file_write_full(file, conf, len, NULL);
         apr_file_close(file);
@@ -156,7 +159,8 @@ static void modules_are_loadable(doctor_t *d)
     problem = line_with(pool, output, "Cannot load");
     problem = problem ? problem : line_with(pool, output, "Can't locate API module structure");
     if (problem) {
-        doctor_say(d, FOUND_WRONG, "modules", "httpd cannot load them: %s; build them for this httpd (--with-apxs)", problem);
+        doctor_say(d, FOUND_WRONG, "modules", "httpd cannot load them: %s; build them for this httpd (--with-apxs)",
+                   problem);
     }
     else {
         doctor_say(d, FOUND_OK, "modules", "%s, loaded by this httpd", d->modules);

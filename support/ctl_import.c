@@ -173,7 +173,8 @@ static void add_line(import_t *im, const ctl_lines_t *file, const ctl_line_t *li
 
 /* --- Batches ------------------------------------------------------------------------------------------------------ */
 
-/* Store the batch. A database that went away is waited for: that a batch was stored although nothing said so does no harm. */
+/* Store the batch. A database that went away is waited for: that a batch was stored although nothing said so does no
+ * harm. */
 static int store_batch(import_t *im, const ctl_lines_t *file)
 {
     apr_time_t deadline = 0;
@@ -193,7 +194,8 @@ static int store_batch(import_t *im, const ctl_lines_t *file)
         ctl_progress_hide(&im->progress);
         if (call.problem.code != MPX_P_UNAVAILABLE || ctl_import_stop || apr_time_now() > deadline) {
             ctl_fail_call(im->ctl, &call);
-            return ctl_fail("%s: the lines from %" APR_UINT64_T_FMT " on could not be stored; what came before them is; run the "
+            return ctl_fail("%s: the lines from %" APR_UINT64_T_FMT
+                            " on could not be stored; what came before them is; run the "
                             "same command again to go on",
                             ctl_lines_name(file), im->batch_first);
         }
@@ -231,8 +233,9 @@ static int import_file(import_t *im, ctl_lines_t *file)
     }
     if (rv == CTL_OK && ctl_import_stop) {
         ctl_progress_hide(&im->progress);
-        rv = ctl_fail("interrupted; what was read is stored. To go on, run the same command again: what is there already is not "
-                      "counted twice");
+        rv = ctl_fail(
+            "interrupted; what was read is stored. To go on, run the same command again: what is there already is not "
+            "counted twice");
     }
     return rv;
 }

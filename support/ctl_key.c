@@ -238,7 +238,8 @@ int ctl_key_list(ctl_t *ctl, int argc, const char *const *argv)
 }
 
 /* "--tenant T key_..." of revoke and rotate. */
-static int named_key(ctl_t *ctl, const char *tenant_text, const apr_array_header_t *rest, mpx_uuid_t *tenant, mpx_uuid_t *key)
+static int named_key(ctl_t *ctl, const char *tenant_text, const apr_array_header_t *rest, mpx_uuid_t *tenant,
+                     mpx_uuid_t *key)
 {
     const char *text = APR_ARRAY_IDX(rest, 0, const char *);
     int rv;
@@ -247,7 +248,8 @@ static int named_key(ctl_t *ctl, const char *tenant_text, const apr_array_header
         return ctl_usage(ctl, "--tenant is needed");
     }
     if (!mpx_typeid_parse(text, "key", key)) {
-        return ctl_usage(ctl, "\"%s\" is no id of a key (key_...); see: meterplexctl key list --tenant %s", text, tenant_text);
+        return ctl_usage(ctl, "\"%s\" is no id of a key (key_...); see: meterplexctl key list --tenant %s", text,
+                         tenant_text);
     }
     rv = ctl_connect_as_app(ctl);
     return rv == CTL_OK ? ctl_tenant(ctl, tenant_text, tenant) : rv;

@@ -29,7 +29,8 @@ const char *ctl_keyfile_wrong(apr_pool_t *pool, const char *path, mpx_rootkey_t 
         wrong = "it is not a regular file";
     }
     else if (st.st_mode & 077) {
-        wrong = apr_psprintf(pool, "its mode is %04o, so others can read it: chmod 0600 %s", (unsigned)st.st_mode & 07777, path);
+        wrong =
+            apr_psprintf(pool, "its mode is %04o, so others can read it: chmod 0600 %s", (unsigned)st.st_mode & 07777, path);
     }
     else if (st.st_uid != geteuid() && st.st_uid != 0) {
         wrong = "it belongs to another user than root or the one who runs this";
@@ -107,10 +108,11 @@ int ctl_keygen(ctl_t *ctl, int argc, const char *const *argv)
     path = APR_ARRAY_IDX(rest, 0, const char *);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
-        return errno == EEXIST ? ctl_fail("%s exists already and is left as it is: a key that is lost takes every API key with "
-                                          "it; name another file",
-                                          path)
-                               : ctl_fail("%s cannot be made: %s", path, strerror(errno));
+        return errno == EEXIST
+            ? ctl_fail("%s exists already and is left as it is: a key that is lost takes every API key with "
+                       "it; name another file",
+                       path)
+            : ctl_fail("%s cannot be made: %s", path, strerror(errno));
     }
     written = fchmod(fd, 0600) == 0 && write_key(fd) == 0;
     if (close(fd) != 0 || !written || sync_directory_of(ctl->pool, path) != 0) {

@@ -115,7 +115,8 @@ static int unknown(const ctl_t *ctl, const char *first, const char *second)
         }
     }
     if (list) {
-        return ctl_usage(ctl, "\"%s%s%s\" is no command; there are: %s", first, second ? " " : "", second ? second : "", list);
+        return ctl_usage(ctl, "\"%s%s%s\" is no command; there are: %s", first, second ? " " : "", second ? second : "",
+                         list);
     }
     return first ? ctl_usage(ctl, "\"%s\" is no command", first) : ctl_usage(ctl, "a command is missing");
 }

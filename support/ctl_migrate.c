@@ -73,12 +73,14 @@ static int take_lock(const migrate_t *m)
         }
         else if (!(taken = mpx_rows_bool(rows, 0, 0))) {
             if (apr_time_now() >= deadline) {
-                rv = ctl_fail("another migrate is still at work on this database after %" APR_INT64_T_FMT " s; try again when it "
+                rv = ctl_fail("another migrate is still at work on this database after %" APR_INT64_T_FMT
+                              " s; try again when it "
                               "has ended, or with a longer --wait",
                               m->wait);
             }
             else if (!said++) {
-                ctl_note("another migrate is at work on this database; waiting for it, at most %" APR_INT64_T_FMT " s", m->wait);
+                ctl_note("another migrate is at work on this database; waiting for it, at most %" APR_INT64_T_FMT " s",
+                         m->wait);
             }
             if (rv == CTL_OK) {
                 apr_sleep(LOCK_STEP);
@@ -113,8 +115,8 @@ static int print_for_administrator(const migrate_t *m, const apr_array_header_t 
     for (i = 0; i < statements->nelts; i++) {
         fprintf(stderr, "%s;\n", APR_ARRAY_IDX(statements, i, const char *));
     }
-    return ctl_fail("this role may not prepare the database (%s); have an administrator run the SQL above, then migrate again",
-                    error);
+    return ctl_fail(
+        "this role may not prepare the database (%s); have an administrator run the SQL above, then migrate again", error);
 }
 
 /* The roles and the right to make schemas. Roles belong to the whole cluster, and the lock to this database only: what
@@ -129,7 +131,7 @@ static int prepare(const migrate_t *m)
         if ((rv = missing_statements(m, &statements)) != CTL_OK) {
             return rv;
         }
-        for (i = 0, error = NULL; i < statements->nelts && error == NULL; i++) {
+        for (i = 0, error = NULL; statements && i < statements->nelts && error == NULL; i++) {
             const char *sql = APR_ARRAY_IDX(statements, i, const char *);
             if (m->dry_run) {
                 step(m, "would run:", sql);
@@ -166,9 +168,9 @@ static int run_file(const migrate_t *m, const ctl_migration_t *file)
     script = apr_pstrcat(pool, apr_psprintf(pool, SQL_migration_begin, (int)m->lock_timeout), file->sql, "\n;\n",
                          apr_psprintf(pool, SQL_migration_end, file->version, file->name, file->checksum), NULL);
     if (mpx_db_script(m->ctl->source, pool, script, &error) != APR_SUCCESS) {
-        rv = ctl_fail("%s/%s failed, and nothing of it remains: %s%s", m->dir, file->file, ctl_one_line(pool, error),
-                      strstr(error, "55P03") ? "; a table that it changes is in use: try again, or with a longer --lock-timeout"
-                                             : "");
+        rv = ctl_fail(
+            "%s/%s failed, and nothing of it remains: %s%s", m->dir, file->file, ctl_one_line(pool, error),
+            strstr(error, "55P03") ? "; a table that it changes is in use: try again, or with a longer --lock-timeout" : "");
     }
     apr_pool_destroy(pool);
     return rv;

@@ -30,7 +30,7 @@ static const char *name_of(apr_pool_t *pool, const char *file, int *version)
             return NULL;
         }
     }
-    *version = atoi(file);
+    *version = (int)strtol(file, NULL, 10);
     return *version ? apr_pstrmemdup(pool, file + 5, len - 9) : NULL;
 }
 
@@ -93,8 +93,8 @@ static const char *list_files(apr_pool_t *pool, const char *dir, apr_array_heade
             m->file = apr_pstrdup(pool, info.name);
             m->name = name_of(pool, m->file, &m->version);
             if (m->name == NULL) {
-                wrong = apr_psprintf(pool, "%s/%s is not named as a migration is: NNNN_name.sql, the name of a-z, 0-9 and _", dir,
-                                     m->file);
+                wrong = apr_psprintf(pool, "%s/%s is not named as a migration is: NNNN_name.sql, the name of a-z, 0-9 and _",
+                                     dir, m->file);
             }
         }
     }
@@ -117,7 +117,8 @@ const char *ctl_migrations_read(apr_pool_t *pool, const char *dir, apr_array_hea
     for (i = 0; i < (*files)->nelts; i++) {
         ctl_migration_t *m = &APR_ARRAY_IDX(*files, i, ctl_migration_t);
         if (i && m[-1].version == m->version) {
-            return apr_psprintf(pool, "%s/%s and %s have the same number; give one of them a new one", dir, m[-1].file, m->file);
+            return apr_psprintf(pool, "%s/%s and %s have the same number; give one of them a new one", dir, m[-1].file,
+                                m->file);
         }
         if ((wrong = read_text(pool, dir, m)) != NULL) {
             return wrong;
@@ -163,19 +164,22 @@ const char *ctl_migrations_conflict(apr_pool_t *pool, const apr_array_header_t *
         const ctl_migration_t *m = f < files->nelts ? &APR_ARRAY_IDX(files, f, ctl_migration_t) : NULL;
 
         if (m == NULL || m->version > ran->version) {
-            return apr_psprintf(pool,
-                                "%04d_%s.sql ran on this database and is not there any more: the database belongs to a newer "
-                                "Meterplex, or the file was removed; install that version or put the file back",
-                                ran->version, ran->name);
+            return apr_psprintf(
+                pool,
+                "%04d_%s.sql ran on this database and is not there any more: the database belongs to a newer "
+                "Meterplex, or the file was removed; install that version or put the file back",
+                ran->version, ran->name);
         }
         if (m->version < ran->version) {
-            return apr_psprintf(pool, "%s comes before %04d_%s.sql, which has run already; a new migration takes a number after "
-                                      "the last",
+            return apr_psprintf(pool,
+                                "%s comes before %04d_%s.sql, which has run already; a new migration takes a number after "
+                                "the last",
                                 m->file, ran->version, ran->name);
         }
         if (strcmp(m->name, ran->name) != 0 || strcmp(m->checksum, ran->checksum) != 0) {
-            return apr_psprintf(pool, "%s is not what ran on this database as %04d_%s.sql at %s: what ran is never changed; put "
-                                      "the file back as it was and write the change as a new migration",
+            return apr_psprintf(pool,
+                                "%s is not what ran on this database as %04d_%s.sql at %s: what ran is never changed; put "
+                                "the file back as it was and write the change as a new migration",
                                 m->file, ran->version, ran->name, ran->applied_at);
         }
     }

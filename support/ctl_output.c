@@ -12,7 +12,7 @@ static void say(const char *format, va_list arguments) MPX_PRINTF(1, 0);
 static void say(const char *format, va_list arguments)
 {
     fputs("meterplexctl: ", stderr);
-    vfprintf(stderr, format, arguments);
+    vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): the callers start it */
     fputc('\n', stderr);
 }
 
@@ -39,7 +39,7 @@ int ctl_usage(const ctl_t *ctl, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    vsnprintf(message, sizeof message, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized): started above */
     va_end(arguments);
     fprintf(stderr, "meterplexctl: %s; see: meterplexctl %s%s--help\n", message, ctl->command ? ctl->command->name : "",
             ctl->command ? " " : "");
@@ -55,8 +55,8 @@ int ctl_fail_call(const ctl_t *ctl, const mpx_call_t *call)
 
     for (i = 0; problem->errors && i < problem->errors->nelts; i++) {
         const mpx_field_error_t *error = &APR_ARRAY_IDX(problem->errors, i, mpx_field_error_t);
-        fields = apr_pstrcat(call->pool, fields, i ? "; " : "", error->pointer[0] == '/' ? error->pointer + 1 : error->pointer,
-                             ": ", error->detail, NULL);
+        fields = apr_pstrcat(call->pool, fields, i ? "; " : "",
+                             error->pointer[0] == '/' ? error->pointer + 1 : error->pointer, ": ", error->detail, NULL);
     }
     /* What the server of the database said helps an operator, and only an operator may read it. */
     if (ctl->db_message && (problem->code == MPX_P_UNAVAILABLE || problem->code == MPX_P_INTERNAL)) {

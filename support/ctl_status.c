@@ -172,8 +172,9 @@ static int show_tenant(status_t *s, apr_pool_t *pool, const mpx_rows_t *tenants,
         mpx_jsonw_end(s->json);
     }
     else if (s->tenants) {
-        printf("  %s  %-9s %6" APR_INT64_T_FMT " keys %12" APR_INT64_T_FMT " events  %s\n", mpx_typeid_format(pool, "ten", &id),
-               mpx_rows_text(tenants, row, 2), keys, events, mpx_rows_text(tenants, row, 1));
+        printf("  %s  %-9s %6" APR_INT64_T_FMT " keys %12" APR_INT64_T_FMT " events  %s\n",
+               mpx_typeid_format(pool, "ten", &id), mpx_rows_text(tenants, row, 2), keys, events,
+               mpx_rows_text(tenants, row, 1));
     }
     return CTL_OK;
 }

@@ -64,8 +64,9 @@ int ctl_tenant_create(ctl_t *ctl, int argc, const char *const *argv)
     }
     ctl_call(ctl, &call, ctl->pool, NULL);
     if (identity_tenant_create(&call, name, slug, NULL, &tenant) != APR_SUCCESS) {
-        return call.problem.code == MPX_P_CONFLICT ? ctl_fail("there is a tenant \"%s\" already; choose another --slug", slug)
-                                                   : ctl_fail_call(ctl, &call);
+        return call.problem.code == MPX_P_CONFLICT
+            ? ctl_fail("there is a tenant \"%s\" already; choose another --slug", slug)
+            : ctl_fail_call(ctl, &call);
     }
     if (ctl->json) {
         print_json(ctl, &tenant);
@@ -167,10 +168,10 @@ int ctl_bootstrap(ctl_t *ctl, int argc, const char *const *argv)
     }
     ctl_call(ctl, &call, ctl->pool, NULL);
     if (identity_bootstrap(&call, &tenant, &key) != APR_SUCCESS) {
-        return call.problem.code == MPX_P_CONFLICT
-            ? ctl_fail("there is a platform administrator already; for another key: meterplexctl key create --tenant platform "
-                       "--name NAME --scope platform:admin")
-            : ctl_fail_call(ctl, &call);
+        return call.problem.code == MPX_P_CONFLICT ? ctl_fail(
+                   "there is a platform administrator already; for another key: meterplexctl key create --tenant platform "
+                   "--name NAME --scope platform:admin")
+                                                   : ctl_fail_call(ctl, &call);
     }
     if (ctl->json) {
         mpx_jsonw_t *json = mpx_jsonw_make(ctl->pool);

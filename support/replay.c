@@ -137,7 +137,7 @@ static int read_answer(connection_t *c, int head_only)
             return c->used ? -1 : 0;
         }
     }
-    status = c->used > 12 ? atoi(c->buffer + 9) : 0;
+    status = c->used > 12 ? (int)strtol(c->buffer + 9, NULL, 10) : 0;
     end[2] = '\0';
     closes = strcasestr(c->buffer, "\r\nConnection: close\r\n") != NULL;
     length = strcasestr(c->buffer, "\r\nContent-Length:");
@@ -218,7 +218,7 @@ static int parse_url(apr_pool_t *pool, const char *url)
     host = apr_pstrdup(pool, host);
     colon = strchr(copy + 7, ':');
     server.sin_family = AF_INET;
-    server.sin_port = htons((unsigned short)(colon ? atoi(colon + 1) : 80));
+    server.sin_port = htons((unsigned short)(colon ? strtol(colon + 1, NULL, 10) : 80));
     if (colon) {
         *colon = '\0';
     }

@@ -36,8 +36,8 @@ static apr_status_t read_media_type(mpx_http_t *http)
 
 static apr_status_t too_large(mpx_http_t *http, apr_size_t max)
 {
-    return mpx_fail(http->call, MPX_P_PAYLOAD_TOO_LARGE, "The body is larger than the %" APR_SIZE_T_FMT " bytes allowed here.",
-                    max);
+    return mpx_fail(http->call, MPX_P_PAYLOAD_TOO_LARGE,
+                    "The body is larger than the %" APR_SIZE_T_FMT " bytes allowed here.", max);
 }
 
 static apr_status_t transfer_failed(mpx_http_t *http, apr_status_t rv, apr_size_t max)

@@ -376,6 +376,7 @@ static int lock_state_dir(apr_pool_t *pool, server_rec *s)
         held = ap_retained_data_create(LOCK_KEY, sizeof *held);
     }
     *held = 1; /* the descriptor stays open for the life of the process */
+    /* cppcheck-suppress resourceLeak */
     return OK;
 }
 

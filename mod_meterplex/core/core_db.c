@@ -97,7 +97,7 @@ int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait
     mpx_rows_t *rows;
 
     return core_db_exec(db, pool, wait, SQL_backend_pid, NULL, 0, &rows, &error) == CORE_DB_OK
-        && atoi(PQgetvalue(rows->result, 0, 0)) == PQbackendPID(db->conn);
+        && strtol(PQgetvalue(rows->result, 0, 0), NULL, 10) == PQbackendPID(db->conn);
 }
 
 void core_db_close(mpx_db_t *db)

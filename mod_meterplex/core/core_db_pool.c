@@ -490,7 +490,7 @@ static int configured_max(const ap_directive_t *d)
     int max = 0;
     for (; d; d = d->next) {
         if (ap_cstr_casecmp(d->directive, "DBDMax") == 0) {
-            max = atoi(d->args);
+            max = (int)strtol(d->args, NULL, 10);
         }
         else if (d->first_child && max == 0) {
             max = configured_max(d->first_child);
@@ -603,8 +603,8 @@ static listener_t *listener_of(db_pool_t *p, const char *channel)
     return l;
 }
 
-/* Behind a pooler that lends a server's session for one transaction, LISTEN succeeds and nothing is ever heard: better not to
- * listen, and to say so. */
+/* Behind a pooler that lends a server's session for one transaction, LISTEN succeeds and nothing is ever heard: better
+ * not to listen, and to say so. */
 static apr_status_t listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
 {
     core_db_wait_t wait = { PULSE_DEADLINE, NULL };
@@ -619,9 +619,10 @@ static apr_status_t listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *sc
     if (l->db && !core_db_is_direct(l->db, scratch, &wait)) {
         int answered = answers(l->db, scratch);
         if (answered && l->pooled == 0) {
-            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, p->server,
-                         "database: a connection pooler stands in between, and LISTEN does not reach through it: changes made "
-                         "by other nodes are asked for every second instead of being told");
+            ap_log_error(
+                APLOG_MARK, APLOG_NOTICE, 0, p->server,
+                "database: a connection pooler stands in between, and LISTEN does not reach through it: changes made "
+                "by other nodes are asked for every second instead of being told");
         }
         l->pooled = answered ? now : l->pooled;
         listener_close(l);

@@ -28,7 +28,7 @@ apr_status_t mpx_http_json(mpx_http_t *http, const mpx_json_t **body)
 apr_status_t mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target)
 {
     apr_array_header_t *errors;
-    const mpx_json_t *body;
+    const mpx_json_t *body = NULL;
     apr_status_t rv = mpx_http_json(http, &body);
 
     if (rv != APR_SUCCESS) {
@@ -81,7 +81,7 @@ apr_status_t mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *pa
                               filters, NULL);
     if (limit) {
         apr_size_t digits = strspn(limit, "0123456789");
-        page->limit = digits && digits <= 4 && limit[digits] == '\0' ? atoi(limit) : 0;
+        page->limit = digits && digits <= 4 && limit[digits] == '\0' ? (int)strtol(limit, NULL, 10) : 0;
         if (page->limit < 1 || page->limit > PAGE_MAX) {
             return mpx_fail(http->call, MPX_P_BAD_REQUEST, "limit must be a whole number from 1 to %d.", PAGE_MAX);
         }
@@ -140,8 +140,8 @@ apr_status_t mpx_reply_empty(mpx_http_t *http, int status)
     return mpx_reply_text(http, status, NULL, NULL, 0);
 }
 
-apr_status_t mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_array_header_t *rows, mpx_row_write_fn *write,
-                            mpx_row_key_fn *key)
+apr_status_t mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_array_header_t *rows,
+                            mpx_row_write_fn *write, mpx_row_key_fn *key)
 {
     apr_pool_t *pool = http->call->pool;
     mpx_jsonw_t *w = mpx_jsonw_make(pool);

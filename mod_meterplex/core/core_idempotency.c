@@ -72,7 +72,7 @@ static const char *pack(core_exchange_t *x, apr_size_t *len)
     apr_size_t head_len = strlen(head);
     char *out = apr_palloc(x->http.call->pool, head_len + x->http.reply_len);
 
-    memcpy(out, head, head_len);
+    memcpy(out, head, head_len); /* NOLINT(bugprone-not-null-terminated-result): a counted text */
     if (x->http.reply_len) {
         memcpy(out + head_len, x->http.reply, x->http.reply_len);
     }

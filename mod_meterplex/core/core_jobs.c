@@ -183,7 +183,8 @@ int core_jobs_start(apr_pool_t *pconf, server_rec *s)
         job->server = s;
         job->runs = mpx_metric_counter("meterplex_job_runs_total", "Runs of background jobs.", label);
         job->failed = mpx_metric_counter("meterplex_job_failures_total", "Runs of background jobs that failed.", label);
-        job->duration = mpx_metric_histogram("meterplex_job_duration_seconds", "Time a run of a background job takes.", label);
+        job->duration =
+            mpx_metric_histogram("meterplex_job_duration_seconds", "Time a run of a background job takes.", label);
         rv = watchdog_get(&watchdog, apr_pstrcat(pconf, "meterplex-", job->name, NULL), 0, 0, pconf);
         if (rv == APR_SUCCESS) {
             rv = watchdog_register(watchdog, job->interval, job, on_watchdog);

@@ -22,7 +22,8 @@ int core_path_matches(const char *pattern, const char *path, apr_table_t *params
             }
             if (params) {
                 apr_pool_t *pool = apr_table_elts(params)->pool;
-                apr_table_setn(params, apr_pstrmemdup(pool, name, (apr_size_t)(close - name)), apr_pstrmemdup(pool, path, len));
+                apr_table_setn(params, apr_pstrmemdup(pool, name, (apr_size_t)(close - name)),
+                               apr_pstrmemdup(pool, path, len));
             }
             pattern = close + 1;
             path += len;
@@ -55,7 +56,7 @@ static char *decode(apr_pool_t *pool, const char *text, apr_size_t len, apr_size
             i += 2;
         }
         else {
-            *at++ = text[i] == '+' ? ' ' : text[i];
+            *at++ = (char)(text[i] == '+' ? ' ' : text[i]);
         }
     }
     *at = '\0';
@@ -161,8 +162,8 @@ int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t ver
 
 static int secret_name(const char *name, apr_size_t len)
 {
-    static const char *const words[] = { "key", "token", "secret", "password", "passwd", "signature", "authorization", "code",
-                                         "credential", NULL };
+    static const char *const words[] = { "key", "token", "secret", "password", "passwd",
+                                         "signature", "authorization", "code", "credential", NULL };
     int i;
     apr_size_t k;
     for (i = 0; words[i]; i++) {
@@ -188,8 +189,8 @@ static char meant(const char *text, apr_size_t *n)
     return *text;
 }
 
-/* Length of an API key's text at this place, percent-escapes in it or not; 0 when there is none. A cut or altered key is one,
- * too. */
+/* Length of an API key's text at this place, percent-escapes in it or not; 0 when there is none. A cut or altered key
+ * is one, too. */
 static apr_size_t key_at(const char *text)
 {
     static const char *const starts[] = { "mpx_live_", "mpx_test_" };

@@ -35,7 +35,8 @@ void *core_create_dir_config(apr_pool_t *pool, char *path);
 void *core_merge_dir_config(apr_pool_t *pool, void *base, void *add);
 core_config_t *core_config(void);   /* of the running generation; set in check_config */
 server_rec *core_server(void);      /* the main server of the running generation */
-int core_config_check(apr_pool_t *pool, server_rec *s); /* check_config: OK, or HTTP_INTERNAL_SERVER_ERROR after a log line */
+/* check_config: OK, or HTTP_INTERNAL_SERVER_ERROR after a log line */
+int core_config_check(apr_pool_t *pool, server_rec *s);
 int core_config_open(apr_pool_t *pconf, server_rec *s); /* post_config: key files, state directory and its lock, node id */
 
 /* --- Shared segment (core_shm.c) -------------------------------------------------------------------------------------------- */
@@ -83,7 +84,8 @@ apr_status_t core_query_check(mpx_http_t *http);
 /* Run the route's handler under an Idempotency-Key, or without when the request has none. */
 apr_status_t core_idempotent_run(core_exchange_t *exchange);
 void core_router_reset(apr_pool_t *pconf);
-void core_router_register(apr_pool_t *pool);  /* handler "meterplex-api"; check_config: routes without two handlers; -D DUMP_ROUTES */
+/* handler "meterplex-api"; check_config: routes without two handlers; -D DUMP_ROUTES */
+void core_router_register(apr_pool_t *pool);
 void core_idempotency_jobs(void);              /* post_config: expiry of remembered answers */
 void core_access_log_register(apr_pool_t *pool); /* %{...}^MX for mod_log_config */
 

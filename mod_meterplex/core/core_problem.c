@@ -1,4 +1,5 @@
-/* core_problem.c: every error on our paths as application/problem+json (RFC 9457), httpd's own too. An error filter put in by
+/* core_problem.c: every error on our paths as application/problem+json (RFC 9457), httpd's own too. An error filter
+ * put in by
  * insert_error_filter replaces the page that httpd made. An ErrorDocument is an internal redirect and never comes here: the
  * administrator's wins.
  */
@@ -75,7 +76,7 @@ static const char *type_of(apr_pool_t *pool, const char *name)
 {
     char *type = apr_pstrcat(pool, "/problems/", name, NULL), *c;
     for (c = type; *c; c++) {
-        *c = *c == '_' ? '-' : *c;
+        *c = (char)(*c == '_' ? '-' : *c);
     }
     return type;
 }

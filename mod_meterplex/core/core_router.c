@@ -185,7 +185,8 @@ static void finish_etag(core_exchange_t *exchange)
     char hex[2 * CORE_ETAG_DIGEST + 1];
     apr_size_t len = strlen(exchange->etag);
 
-    crypto_generichash(digest, sizeof digest, (const unsigned char *)exchange->http.reply, exchange->http.reply_len, NULL, 0);
+    crypto_generichash(digest, sizeof digest, (const unsigned char *)exchange->http.reply, exchange->http.reply_len, NULL,
+                       0);
     sodium_bin2hex(hex, sizeof hex, digest, sizeof digest);
     exchange->etag = apr_psprintf(exchange->http.call->pool, "%.*s.%s\"", (int)len - 1, exchange->etag, hex);
 }
@@ -219,7 +220,8 @@ static int send_answer(core_exchange_t *exchange)
     if (http->reply && r->status != HTTP_NOT_MODIFIED) {
         ap_set_content_type(r, http->reply_type);
         ap_set_content_length(r, (apr_off_t)http->reply_len);
-        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_pool_create(http->reply, http->reply_len, r->pool, r->connection->bucket_alloc));
+        APR_BRIGADE_INSERT_TAIL(bb,
+                                apr_bucket_pool_create(http->reply, http->reply_len, r->pool, r->connection->bucket_alloc));
     }
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(r->connection->bucket_alloc));
     return ap_pass_brigade(r->output_filters, bb) == APR_SUCCESS ? OK : AP_FILTER_ERROR;

@@ -99,6 +99,7 @@ int core_shm_open(apr_pool_t *pconf, server_rec *s)
         memcpy(retained->slices, wanted, sizeof wanted);
     }
     /* APR keeps a word of its own at the beginning: slices start at the next page. */
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): rounded up as a number, once at the start */
     base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(retained->shm), SHM_ALIGN);
     for (i = 0; i < nwanted && is_fresh; i++) {
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, s, "shared memory: %s has %" APR_UINT64_T_FMT " bytes", wanted[i].name,

@@ -174,7 +174,9 @@ static apr_status_t run_nested(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *
         call->problem = problem;
         return rv;
     }
-    return script(&tx, mode & MPX_TX_PLATFORM ? "SET LOCAL meterplex.platform = 'off'; RELEASE SAVEPOINT inner_run" : "RELEASE SAVEPOINT inner_run");
+    return script(&tx,
+                  mode & MPX_TX_PLATFORM ? "SET LOCAL meterplex.platform = 'off'; RELEASE SAVEPOINT inner_run"
+                                         : "RELEASE SAVEPOINT inner_run");
 }
 
 static apr_status_t borrow(mpx_call_t *call, mpx_db_t **db)

@@ -15,16 +15,19 @@ static mpx_metric_t results[MPX_P_COUNT];
 
 void identity_auth_open(apr_pool_t *pconf)
 {
-    static const mpx_problem_code_e told[] = { MPX_P_NONE, MPX_P_BAD_REQUEST, MPX_P_INVALID_API_KEY, MPX_P_EXPIRED_API_KEY,
-                                               MPX_P_REVOKED_API_KEY, MPX_P_INVALID_TOKEN, MPX_P_FORBIDDEN, MPX_P_TENANT_SUSPENDED, MPX_P_UNAVAILABLE };
+    static const mpx_problem_code_e told[] = {
+        MPX_P_NONE, MPX_P_BAD_REQUEST, MPX_P_INVALID_API_KEY, MPX_P_EXPIRED_API_KEY, MPX_P_REVOKED_API_KEY,
+        MPX_P_INVALID_TOKEN, MPX_P_FORBIDDEN, MPX_P_TENANT_SUSPENDED, MPX_P_UNAVAILABLE
+    };
     apr_size_t i;
 
     for (i = 0; i < MPX_P_COUNT; i++) {
         results[i] = -1;
     }
     for (i = 0; i < sizeof told / sizeof *told; i++) {
-        results[told[i]] = mpx_metric_counter("meterplex_authentications_total", "Requests with a credential, by outcome.",
-                                              apr_psprintf(pconf, "result=\"%s\"", told[i] == MPX_P_NONE ? "ok" : mpx_problem_name(told[i])));
+        results[told[i]] = mpx_metric_counter(
+            "meterplex_authentications_total", "Requests with a credential, by outcome.",
+            apr_psprintf(pconf, "result=\"%s\"", told[i] == MPX_P_NONE ? "ok" : mpx_problem_name(told[i])));
     }
 }
 
@@ -230,7 +233,8 @@ static authz_status check_scope(request_rec *r, const char *line, const void *pa
             return granted(r);
         }
     }
-    mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE, words->nelts == 1 ? "This needs the scope %s." : "This needs one of the scopes %s.",
+    mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE,
+                      words->nelts == 1 ? "This needs the scope %s." : "This needs one of the scopes %s.",
                       apr_array_pstrcat(r->pool, words, ' '));
     return AUTHZ_DENIED;
 }

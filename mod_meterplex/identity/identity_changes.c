@@ -90,10 +90,11 @@ static apr_status_t write_used(mpx_tx_t *tx, void *baton)
     int i = 0, n;
 
     while (i < list->nelts) {
-        const used_key_t *first = &APR_ARRAY_IDX(list, i, used_key_t), *u = first;
+        const used_key_t *first = &APR_ARRAY_IDX(list, i, used_key_t), *u;
         apr_status_t rv = mpx_tx_set_tenant(tx, &first->tenant);
 
-        for (n = 0; i < list->nelts && mpx_uuid_equal(&(u = &APR_ARRAY_IDX(list, i, used_key_t))->tenant, &first->tenant); i++) {
+        for (n = 0; i < list->nelts && mpx_uuid_equal(&(u = &APR_ARRAY_IDX(list, i, used_key_t))->tenant, &first->tenant);
+             i++) {
             ids[n] = u->key;
             times[n++] = u->use.used;
         }

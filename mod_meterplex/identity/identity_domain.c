@@ -115,7 +115,8 @@ mpx_problem_code_e identity_judge(const identity_standing_t *standing, apr_time_
     if (standing->revoked) {
         return MPX_P_REVOKED_API_KEY;
     }
-    if ((standing->key_expires && standing->key_expires <= now) || (standing->secret_expires && standing->secret_expires <= now)) {
+    if ((standing->key_expires && standing->key_expires <= now)
+        || (standing->secret_expires && standing->secret_expires <= now)) {
         return MPX_P_EXPIRED_API_KEY;
     }
     if (standing->suspended) {

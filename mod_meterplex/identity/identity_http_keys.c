@@ -50,17 +50,18 @@ enum { FIELD_NAME,
        FIELD_CIDRS,
        FIELD_METADATA };
 
-#define SHARED_FIELDS(needed)                                                                                                            \
-    { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },                                \
-        { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL, offsetof(key_body_t, scopes) }, \
-        { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },                  \
-        { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) },               \
-        { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,                     \
-          offsetof(key_body_t, allowed_cidrs) },                                                                                         \
-    {                                                                                                                                    \
-        "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                                    \
-            offsetof(key_body_t, metadata)                                                                                               \
-    }
+/* clang-format off */
+#define SHARED_FIELDS(needed)                                                                                        \
+    { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },            \
+    { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,                 \
+      offsetof(key_body_t, scopes) },                                                                                \
+    { "expires_at", MPX_FIELD_TIME, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, NULL, offsetof(key_body_t, expires_at) },  \
+    { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) }, \
+    { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,     \
+      offsetof(key_body_t, allowed_cidrs) },                                                                         \
+    { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                  \
+      offsetof(key_body_t, metadata) }
+/* clang-format on */
 
 static const mpx_field_t create_fields[] = {
     SHARED_FIELDS(MPX_FIELD_REQUIRED),
@@ -159,7 +160,7 @@ static const char *row_key(apr_pool_t *pool, const void *row)
 
 static apr_status_t get_keys(mpx_http_t *http)
 {
-    apr_array_header_t *keys;
+    apr_array_header_t *keys = NULL;
     mpx_page_t page;
     apr_status_t rv = mpx_http_page(http, NULL, &page);
 
@@ -300,7 +301,8 @@ static void write_limit(mpx_jsonw_t *w, const mpx_rate_t *rate, const mpx_gcra_t
     mpx_jsonw_end(w);
 }
 
-/* Is the key good, of a tenant that the caller may see, and does it hold the scopes? The problem's code, MPX_P_NONE for yes. */
+/* Is the key good, of a tenant that the caller may see, and does it hold the scopes? The problem's code, MPX_P_NONE
+ * for yes. */
 static mpx_problem_code_e verdict_of(mpx_http_t *http, const verify_body_t *body, const mpx_principal_t **principal)
 {
     mpx_call_t *call = http->call;
@@ -358,7 +360,7 @@ static apr_status_t post_verify(mpx_http_t *http)
         mpx_jsonw_key(w, "principal");
         write_principal(w, http->call->pool, principal);
     }
-    if (limited) {
+    if (limited && principal) {
         write_limit(w, &principal->rate, &limit);
     }
     mpx_jsonw_end(w);

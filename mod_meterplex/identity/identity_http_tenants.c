@@ -72,7 +72,7 @@ static const char *row_key(apr_pool_t *pool, const void *row)
 
 static apr_status_t get_tenants(mpx_http_t *http)
 {
-    apr_array_header_t *tenants;
+    apr_array_header_t *tenants = NULL;
     mpx_page_t page;
     apr_status_t rv = mpx_http_page(http, NULL, &page);
 
@@ -100,8 +100,8 @@ static apr_status_t patch_tenant(mpx_http_t *http)
                               "Only a platform administrator suspends or activates a tenant.");
     }
     if (rv == APR_SUCCESS) {
-        rv = identity_tenant_update(http->call, mpx_http_if_match(http), body.name, body.slug, json_text(http, body.metadata),
-                                    body.status, &tenant);
+        rv = identity_tenant_update(http->call, mpx_http_if_match(http), body.name, body.slug,
+                                    json_text(http, body.metadata), body.status, &tenant);
     }
     if (rv != APR_SUCCESS) {
         return rv;

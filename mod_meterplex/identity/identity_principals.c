@@ -2,8 +2,8 @@
  *
  * A key's digest is looked up in a table that all children share; only a miss asks PostgreSQL, once for all requests of the
  * node that wait for it. A record is believed for MeterplexPrincipalTTL; for one second only while revocations cannot be
- * heard (identity_changes.c); and until its next use after they could not. While the database is away what is remembered goes
- * on being believed, its expiry still honoured.
+ * heard (identity_changes.c); and until its next use after they could not. While the database is away what is
+ * remembered goes on being believed, its expiry still honoured.
  */
 #include "identity_private.h"
 
@@ -60,8 +60,8 @@ void identity_forget_tenant(const mpx_uuid_t *tenant)
 
 /* --- Records -------------------------------------------------------------------------------------------------------------------------- */
 
-apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes, const char *slug,
-                                const char *cidrs)
+apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes,
+                                const char *slug, const char *cidrs)
 {
     const char *texts[3] = { scopes, slug, cidrs };
     apr_size_t at = sizeof *record;
@@ -115,7 +115,8 @@ int identity_record_store(const mpx_cache_ticket_t *ticket, const unsigned char 
 static apr_status_t judge(mpx_call_t *call, const identity_packed_t *packed, const char *client, const mpx_principal_t **out)
 {
     const identity_record_t *record = &packed->record;
-    const char *scopes = packed->bytes + sizeof *record, *slug = scopes + strlen(scopes) + 1, *cidrs = slug + strlen(slug) + 1;
+    const char *scopes = packed->bytes + sizeof *record, *slug = scopes + strlen(scopes) + 1,
+               *cidrs = slug + strlen(slug) + 1;
     identity_standing_t standing;
     mpx_problem_code_e verdict;
     mpx_principal_t *p;
@@ -158,7 +159,7 @@ static apr_status_t find_principal(mpx_tx_t *tx, lookup_t *l)
 {
     mpx_call_t *call = mpx_tx_call(tx);
     mpx_param_t param = mpx_param_uuid(&l->record.key);
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv = mpx_tx_set_tenant(tx, &l->record.tenant);
 
     if (rv == APR_SUCCESS) {
@@ -176,7 +177,7 @@ static apr_status_t lookup_in(mpx_tx_t *tx, void *baton)
     lookup_t *l = baton;
     mpx_param_t param = mpx_param_bytes(l->digest, MPX_APIKEY_DIGEST);
     char hex[2 * MPX_APIKEY_DIGEST + 1];
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv;
 
     l->len = 0;

@@ -36,8 +36,8 @@ typedef union identity_packed {
 } identity_packed_t;
 
 /* @return bytes, 0 when the texts are too long */
-apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes, const char *slug,
-                                const char *cidrs);
+apr_size_t identity_record_pack(identity_packed_t *out, const identity_record_t *record, const char *scopes,
+                                const char *slug, const char *cidrs);
 /* The columns of principal_find, into a record whose ids, secret_expires and asked_at are set. @return as pack */
 apr_size_t identity_record_read(identity_packed_t *out, identity_record_t *record, mpx_rows_t *rows, int row);
 /* Remember what was read after the ticket was taken. @return as mpx_cache_store() */

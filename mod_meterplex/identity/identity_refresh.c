@@ -1,4 +1,5 @@
-/* identity_refresh.c: keys in use are asked for again before MeterplexPrincipalTTL is over, many in one statement, by one child
+/* identity_refresh.c: keys in use are asked for again before MeterplexPrincipalTTL is over, many in one statement, by
+ * one child
  * of each node. So a request finds its key believed however many keys there are: with 100,000 of them in use, 1,700 requests
  * a second would otherwise wait for a look-up of their own, for no news.
  *
@@ -32,7 +33,8 @@ typedef struct sweep {
     apr_interval_time_t ttl;
 } sweep_t;
 
-static void visit(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value, apr_size_t len, void *baton)
+static void visit(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value, apr_size_t len,
+                  void *baton)
 {
     sweep_t *sweep = baton;
     const identity_record_t *record = value;
@@ -81,7 +83,9 @@ static apr_status_t refresh_tenant(mpx_tx_t *tx, const batch_t *batch, int first
         mpx_rows_uuid(rows, i, 11, &record.key);
         mpx_rows_time(rows, i, 12, &record.secret_expires);
         len = identity_record_read(&packed, &record, rows, i);
-        if (len && identity_record_store(&batch->ticket, batch->due[first + mpx_rows_int(rows, i, 13) - 1].digest, &packed, len)) {
+        if (len
+            && identity_record_store(&batch->ticket, batch->due[first + mpx_rows_int(rows, i, 13) - 1].digest, &packed,
+                                     len)) {
             mpx_metric_add(metric_refreshed, 1);
         }
     }
@@ -115,7 +119,8 @@ static apr_status_t refresh(mpx_job_t *job, void *baton)
     }
     buckets_in_all = mpx_cache_walk(identity_cache(), &next_bucket, share, visit, &sweep);
     qsort(sweep.due->elts, (apr_size_t)sweep.due->nelts, sizeof(due_t), by_tenant);
-    for (i = 0; i < sweep.due->nelts && rv == APR_SUCCESS && !mpx_job_stopping() && apr_time_now() - now < RUN_MOST; i += BATCH) {
+    for (i = 0; i < sweep.due->nelts && rv == APR_SUCCESS && !mpx_job_stopping() && apr_time_now() - now < RUN_MOST;
+         i += BATCH) {
         batch_t batch = { &APR_ARRAY_IDX(sweep.due, i, due_t), sweep.due->nelts - i < BATCH ? sweep.due->nelts - i : BATCH,
                           mpx_cache_ticket(identity_cache()), apr_time_now() };
         rv = mpx_tx_run(job->call, MPX_TX_WRITE, refresh_batch, &batch); /* on the primary, as every look-up */

@@ -17,12 +17,14 @@ apr_status_t identity_store_platform_exists(mpx_tx_t *tx, int *exists) MPX_MUST_
 
 apr_status_t identity_store_key_insert(mpx_tx_t *tx, const mpx_uuid_t *id, const identity_key_spec_t *spec,
                                        const char *hint) MPX_MUST_CHECK;
-apr_status_t identity_store_secret_insert(mpx_tx_t *tx, const mpx_uuid_t *key, const unsigned char digest[32]) MPX_MUST_CHECK;
+apr_status_t identity_store_secret_insert(mpx_tx_t *tx, const mpx_uuid_t *key, const unsigned char digest[32])
+    MPX_MUST_CHECK;
 apr_status_t identity_store_key_get(mpx_tx_t *tx, const mpx_uuid_t *id, int lock, identity_key_t *out) MPX_MUST_CHECK;
 apr_status_t identity_store_key_list(mpx_tx_t *tx, const mpx_page_t *page, apr_array_header_t **out) MPX_MUST_CHECK;
 apr_status_t identity_store_key_update(mpx_tx_t *tx, const mpx_uuid_t *id, const identity_key_spec_t *changes,
                                        unsigned set) MPX_MUST_CHECK;
-apr_status_t identity_store_key_rotate(mpx_tx_t *tx, const mpx_uuid_t *id, const char *hint, apr_int64_t grace) MPX_MUST_CHECK;
+apr_status_t identity_store_key_rotate(mpx_tx_t *tx, const mpx_uuid_t *id, const char *hint, apr_int64_t grace)
+    MPX_MUST_CHECK;
 apr_status_t identity_store_key_revoke(mpx_tx_t *tx, const mpx_uuid_t *id) MPX_MUST_CHECK;
 /* Last uses: times for as many ids. */
 apr_status_t identity_store_keys_used(mpx_tx_t *tx, const mpx_uuid_t *ids, const apr_time_t *times, int n) MPX_MUST_CHECK;

@@ -143,7 +143,9 @@ static apr_status_t update_in(mpx_tx_t *tx, void *baton)
 apr_status_t identity_tenant_update(mpx_call_t *call, const char *if_match, const char *name, const char *slug,
                                     const char *metadata, const char *status, identity_tenant_t *tenant)
 {
-    tenant_use_t use = { .if_match = if_match, .name = name, .slug = slug, .metadata = metadata, .status = status, .out = tenant };
+    tenant_use_t use = {
+        .if_match = if_match, .name = name, .slug = slug, .metadata = metadata, .status = status, .out = tenant
+    };
     return mpx_tx_run(call, MPX_TX_WRITE, update_in, &use);
 }
 

@@ -110,7 +110,8 @@ MPX_DECLARE(apr_status_t) mpx_http_page(mpx_http_t *http, const char *filters, m
 /* A time parameter. *given 0 when absent; 400 when malformed. */
 MPX_DECLARE(apr_status_t) mpx_http_time(mpx_http_t *http, const char *name, apr_time_t *out, int *given) MPX_MUST_CHECK;
 /* A TypeID path parameter; another prefix or shape is a 404. */
-MPX_DECLARE(apr_status_t) mpx_http_id(mpx_http_t *http, const char *param, const char *prefix, mpx_uuid_t *out) MPX_MUST_CHECK;
+MPX_DECLARE(apr_status_t) mpx_http_id(mpx_http_t *http, const char *param, const char *prefix, mpx_uuid_t *out)
+    MPX_MUST_CHECK;
 
 /* Answers. They return APR_SUCCESS. */
 MPX_DECLARE(apr_status_t) mpx_reply_json(mpx_http_t *http, int status, mpx_jsonw_t *json);
@@ -126,7 +127,8 @@ MPX_DECLARE(apr_status_t) mpx_reply_list(mpx_http_t *http, const mpx_page_t *pag
                                          mpx_row_write_fn *write, mpx_row_key_fn *key);
 MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) MPX_PRINTF(2, 3);
 
-/* Strong entity tag of a row's version, for an answer with that one resource; the router then answers 304 to If-None-Match. */
+/* Strong entity tag of a row's version, for an answer with that one resource; the router then answers 304 to
+ * If-None-Match. */
 MPX_DECLARE(void) mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version);
 /* What a command needs to honour If-Match inside its transaction, on the locked row: NULL when there is no such field. */
 MPX_DECLARE(const char *) mpx_http_if_match(mpx_http_t *http);
@@ -149,8 +151,8 @@ typedef void (mpx_listen_fn)(const char *payload, void *baton);
 /* Wait up to timeout for NOTIFY on a channel, on a connection of this child kept for it. For jobs only, from one thread for
  * each channel.
  * @param reconnected  set when the connection was made anew: what was notified meanwhile is unknown
- * @return APR_SUCCESS; APR_EGENERAL when there is no connection now; APR_ENOTIMPL when a connection pooler stands in between,
- * through which nothing would be heard */
+ * @return APR_SUCCESS; APR_EGENERAL when there is no connection now; APR_ENOTIMPL when a connection pooler stands in
+ * between, through which nothing would be heard */
 MPX_DECLARE(apr_status_t) mpx_listen_wait(struct mpx_job *job, const char *channel, apr_interval_time_t timeout,
                                           mpx_listen_fn *fn, void *baton, int *reconnected);
 

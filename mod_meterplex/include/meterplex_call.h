@@ -137,14 +137,17 @@ typedef struct mpx_param {
 MPX_DECLARE(mpx_param_t) mpx_param_text(const char *value);
 MPX_DECLARE(mpx_param_t) mpx_param_int(apr_pool_t *pool, apr_int64_t value); /* int8 */
 MPX_DECLARE(mpx_param_t) mpx_param_bool(int value);
-MPX_DECLARE(mpx_param_t) mpx_param_uuid(const mpx_uuid_t *value);            /* value must outlive the statement; NULL: SQL NULL */
+/* value must outlive the statement; NULL: SQL NULL */
+MPX_DECLARE(mpx_param_t) mpx_param_uuid(const mpx_uuid_t *value);
 MPX_DECLARE(mpx_param_t) mpx_param_time(apr_pool_t *pool, apr_time_t value); /* timestamptz, exact */
 MPX_DECLARE(mpx_param_t) mpx_param_bytes(const void *value, apr_size_t len); /* bytea */
 MPX_DECLARE(mpx_param_t) mpx_param_text_array(apr_pool_t *pool, const char *const *values, int n); /* text[] */
 
 /* Arrays in binary format, built element by element, for set-wise statements (unnest). */
 typedef struct mpx_param_array mpx_param_array_t;
-typedef enum mpx_array_type { MPX_ARRAY_TEXT, MPX_ARRAY_UUID, MPX_ARRAY_INT8, MPX_ARRAY_TIMESTAMPTZ, MPX_ARRAY_BYTEA } mpx_array_type_e;
+typedef enum mpx_array_type {
+    MPX_ARRAY_TEXT, MPX_ARRAY_UUID, MPX_ARRAY_INT8, MPX_ARRAY_TIMESTAMPTZ, MPX_ARRAY_BYTEA
+} mpx_array_type_e;
 MPX_DECLARE(mpx_param_array_t *) mpx_param_array_make(apr_pool_t *pool, mpx_array_type_e type, apr_size_t bytes_hint);
 MPX_DECLARE(void) mpx_param_array_text(mpx_param_array_t *array, const char *value, apr_size_t len); /* NULL: SQL NULL */
 MPX_DECLARE(void) mpx_param_array_uuid(mpx_param_array_t *array, const mpx_uuid_t *value);

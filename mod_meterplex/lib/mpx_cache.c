@@ -629,7 +629,8 @@ void mpx_cache_stats(mpx_cache_t *cache, mpx_cache_stats_t *out)
             const head_t *head = head_at(cache, t, bucket);
             for (way = 0; way < WAYS; way++) {
                 /* a slot never used has no tag: its memory is not touched */
-                out->entries += get(&head->tag[way]) && state_of(get(&slot_at(cache, t, bucket, way)->state)) == STATE_VISIBLE;
+                out->entries +=
+                    get(&head->tag[way]) && state_of(get(&slot_at(cache, t, bucket, way)->state)) == STATE_VISIBLE;
             }
         }
     }

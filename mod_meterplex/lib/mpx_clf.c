@@ -39,7 +39,7 @@ static apr_size_t read_escape(const char *text, apr_size_t left, char *c)
         return 2;
     }
     if (text[1] == 'x' && left >= 4 && hex_value(text[2]) >= 0 && hex_value(text[3]) >= 0) {
-        *c = (char)(hex_value(text[2]) << 4 | hex_value(text[3]));
+        *c = (char)((unsigned)hex_value(text[2]) << 4 | (unsigned)hex_value(text[3]));
         return *c ? 4 : 0; /* U+0000 keeps its \x00: no text may hold it */
     }
     return 0;
@@ -219,7 +219,7 @@ static int read_status(apr_pool_t *pool, cursor_t *c, int *status)
     if (text == NULL || strlen(text) != 3 || strspn(text, "0123456789") != 3) {
         return 0;
     }
-    *status = atoi(text);
+    *status = (int)strtol(text, NULL, 10);
     return 1;
 }
 

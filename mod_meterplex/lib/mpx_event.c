@@ -32,7 +32,8 @@ struct attribute {
     apr_size_t offset;
 };
 
-static attribute_fn read_text, read_source, read_specversion, read_content_type, read_time, read_occurrences, read_data, read_base64;
+static attribute_fn read_text, read_source, read_specversion, read_content_type, read_time, read_occurrences, read_data,
+    read_base64;
 
 #define NAMED(text) text, sizeof(text) - 1
 static const attribute_t attributes[] = {
@@ -116,7 +117,8 @@ static void read_source(run_t *run, const attribute_t *attribute, const mpx_json
 {
     read_text(run, attribute, value, event);
     if (event->source && strncasecmp(event->source, MPX_EVENT_SOURCE_RESERVED, sizeof(MPX_EVENT_SOURCE_RESERVED) - 1) == 0) {
-        report(run, attribute->name, "reserved", "sources that begin with " MPX_EVENT_SOURCE_RESERVED " are made by Meterplex itself");
+        report(run, attribute->name, "reserved",
+               "sources that begin with " MPX_EVENT_SOURCE_RESERVED " are made by Meterplex itself");
     }
 }
 

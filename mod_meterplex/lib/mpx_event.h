@@ -32,7 +32,8 @@ typedef struct mpx_event_rules {
  * attribute that is null counts as absent (CloudEvents JSON format, section 2.2); so does null as data.
  *
  * Codes of errors: required, unknown_field, unsupported (data_base64), type, length, pattern, choice, format
- * (time, UTF-8), reserved (source), range (time, occurrences, numbers in data), duplicate (a binary attribute given twice). At most
+ * (time, UTF-8), reserved (source), range (time, occurrences, numbers in data), duplicate (a binary attribute given
+ * twice). At most
  * MPX_FIELD_ERRORS_MAX are listed; the last one's detail says how many more there are. More than max_events
  * events are one error at "". With errors, events holds those that are valid.
  * Texts in the results point into the body or its parsed form, or live in pool. */
@@ -47,7 +48,8 @@ typedef struct mpx_event_rules {
 int mpx_events_read(apr_pool_t *pool, const mpx_json_t *body, int structured, int array_allowed, int object_allowed,
                     const mpx_event_rules_t *rules, apr_array_header_t *events, apr_array_header_t *errors);
 
-/* NDJSON: one object a line, blank lines skipped; pointers count the events from 0, as in an array; a line that is not JSON is an error of the whole body:
+/* NDJSON: one object a line, blank lines skipped; pointers count the events from 0, as in an array; a line that is not
+ * JSON is an error of the whole body:
  * @return -1 and *syntax set (offset counted in the body), else the number of field errors */
 int mpx_events_read_ndjson(apr_pool_t *pool, const char *body, apr_size_t len, const mpx_event_rules_t *rules,
                            apr_array_header_t *events, apr_array_header_t *errors, mpx_json_error_t *syntax);

@@ -118,7 +118,8 @@ static int integer_value(const mpx_json_t *value, apr_int64_t *out)
 
 /* An object of anything. Its numbers are those that NUMERIC keeps: 1e130000 is nine characters here and 130,001 in each
  * answer of the database. */
-static void read_free_object(run_t *run, const mpx_json_t *value, const mpx_field_t *field, void *target, const char *pointer)
+static void read_free_object(run_t *run, const mpx_json_t *value, const mpx_field_t *field, void *target,
+                             const char *pointer)
 {
     const char *number;
 

@@ -38,8 +38,8 @@ typedef enum mpx_field_type {
 #define MPX_FIELD_REQUIRED 1u
 #define MPX_FIELD_NULLABLE 2u /* null is accepted and leaves the target as it was */
 
-/* A further rule on a string (NUL-terminated, len bytes). @return NULL if it holds, else the machine code, for instance "pattern",
- * and *detail an English sentence (static) */
+/* A further rule on a string (NUL-terminated, len bytes). @return NULL if it holds, else the machine code, for
+ * instance "pattern", and *detail an English sentence (static) */
 typedef const char *(mpx_field_check_fn)(const char *text, apr_size_t len, const char **detail);
 
 typedef struct mpx_field {

@@ -83,7 +83,7 @@ char *mpx_cursor_make(apr_pool_t *pool, const mpx_rootkey_t *root, const char *s
     char *text = apr_palloc(pool, size);
 
     cursor_mac(root, scope, payload, len, raw);
-    memcpy(raw + CURSOR_MAC, payload, len);
+    memcpy(raw + CURSOR_MAC, payload, len); /* NOLINT(bugprone-not-null-terminated-result): counted bytes */
     return sodium_bin2base64(text, size, raw, total, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 

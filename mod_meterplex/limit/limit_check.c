@@ -245,9 +245,10 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
 
     mpx_metric_add(metric_refused, 1);
     if (wait == APR_UINT64_MAX) {
-        status = mpx_problem_raise(r, MPX_P_RATE_LIMITED,
-                                   "This request costs %" APR_UINT64_T_FMT " units, more than limit \"%s\" ever allows at once.",
-                                   charge->cost, charge->name);
+        status =
+            mpx_problem_raise(r, MPX_P_RATE_LIMITED,
+                              "This request costs %" APR_UINT64_T_FMT " units, more than limit \"%s\" ever allows at once.",
+                              charge->cost, charge->name);
         wait = mpx_rate_never(charge->rate, &charge->result);
     }
     else {
@@ -275,7 +276,7 @@ static int take(charge_t *charge, apr_uint64_t now)
     if (!mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result)) {
         mpx_metric_add(metric_full, 1);
     }
-    return charge->result.allowed;
+    return charge->result.allowed; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): set, table full or not */
 }
 
 /* Charge all or none. @return whether all allow it; the results say what each does */
@@ -315,7 +316,8 @@ static int apply(request_rec *r, mpx_request_t *request, charge_t *charges, int 
         const charge_t *c = &charges[i];
         add_fields(r, request, c);
         if (!all && !c->result.allowed) {
-            violated = apr_pstrcat(request->call.pool, violated ? violated : "", violated ? "," : "", "\"", c->name, "\"", NULL);
+            violated =
+                apr_pstrcat(request->call.pool, violated ? violated : "", violated ? "," : "", "\"", c->name, "\"", NULL);
             if (longest == NULL || c->result.retry_after > longest->result.retry_after) {
                 longest = c;
             }
@@ -338,7 +340,8 @@ static int gather(request_rec *r, mpx_request_t *request, int by_ip, charge_t **
 {
     const limit_dir_t *dir = dir_of(r);
     const mpx_principal_t *principal = request->principal;
-    int own = !by_ip && principal && principal->rate.count > 0, max = own + (dir->policies ? dir->policies->nelts : 0), n = 0, i;
+    int own = !by_ip && principal && principal->rate.count > 0, max = own + (dir->policies ? dir->policies->nelts : 0),
+        n = 0, i;
     charge_t *charges;
 
     if (max == 0) {

@@ -56,7 +56,8 @@ static const char *parse_by(cmd_parms *cmd, const char *word, limit_policy_t *po
         policy->subject = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
         return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
     }
-    return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are ip, key, user, tenant, expr=EXPR and none", word);
+    return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are ip, key, user, tenant, expr=EXPR and none",
+                        word);
 }
 
 /* A policy's name becomes a Structured Fields string (RFC 9651) and a metric's label: printable ASCII without quotes. */
@@ -109,10 +110,10 @@ static void set_zone(cmd_parms *cmd, const limit_dir_t *dir, limit_policy_t *pol
 {
     const char *rate = apr_psprintf(cmd->pool, "%d %" APR_UINT64_T_FMT "/%u+%" APR_UINT64_T_FMT, policy->by,
                                     policy->rate.count, policy->rate.period, policy->rate.burst);
-    const char *zone = named ? apr_pstrcat(cmd->pool, "name ", policy->name, " ", rate, NULL)
-                             : apr_psprintf(cmd->pool, "section %s:%u %s %d %s",
-                                            cmd->server->server_hostname ? cmd->server->server_hostname : "", cmd->server->port,
-                                            dir->path, dir->policies ? dir->policies->nelts : 0, rate);
+    const char *zone = named
+        ? apr_pstrcat(cmd->pool, "name ", policy->name, " ", rate, NULL)
+        : apr_psprintf(cmd->pool, "section %s:%u %s %d %s", cmd->server->server_hostname ? cmd->server->server_hostname : "",
+                       cmd->server->port, dir->path, dir->policies ? dir->policies->nelts : 0, rate);
     crypto_generichash(policy->zone, sizeof policy->zone, (const unsigned char *)zone, strlen(zone), NULL, 0);
 }
 
@@ -149,7 +150,8 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
         error = parse_option(cmd, argv[i], policy, &named);
     }
     if (error == NULL && !mpx_rate_fits(&policy->rate)) {
-        error = apr_psprintf(cmd->pool, "MeterplexRateLimit %s: a burst of %" APR_UINT64_T_FMT " would take centuries to come back",
+        error = apr_psprintf(cmd->pool,
+                             "MeterplexRateLimit %s: a burst of %" APR_UINT64_T_FMT " would take centuries to come back",
                              argv[1], policy->rate.burst);
     }
     if (error) {

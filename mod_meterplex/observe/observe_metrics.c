@@ -70,10 +70,16 @@ static void write_histogram(scrape_t *s, const mpx_metric_sample_t *m)
         if (s->openmetrics && b < m->nbuckets - 1 && strchr(le, '.') == NULL) {
             le = apr_pstrcat(s->pool, le, ".0", NULL);
         }
-        line(s, apr_psprintf(s->pool, "%s_bucket{%s%sle=\"%s\"} %" APR_UINT64_T_FMT "\n", m->name, labels, comma, le, m->buckets[b]));
+        line(s,
+             apr_psprintf(s->pool, "%s_bucket{%s%sle=\"%s\"} %" APR_UINT64_T_FMT "\n", m->name, labels, comma, le,
+                          m->buckets[b]));
     }
-    line(s, apr_psprintf(s->pool, "%s_sum%s%s%s %" APR_UINT64_T_FMT ".%06" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels, m->labels ? "}" : "", m->sum_us / 1000000, m->sum_us % 1000000));
-    line(s, apr_psprintf(s->pool, "%s_count%s%s%s %" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels, m->labels ? "}" : "", m->buckets[m->nbuckets - 1]));
+    line(s,
+         apr_psprintf(s->pool, "%s_sum%s%s%s %" APR_UINT64_T_FMT ".%06" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "",
+                      labels, m->labels ? "}" : "", m->sum_us / 1000000, m->sum_us % 1000000));
+    line(s,
+         apr_psprintf(s->pool, "%s_count%s%s%s %" APR_UINT64_T_FMT "\n", m->name, m->labels ? "{" : "", labels,
+                      m->labels ? "}" : "", m->buckets[m->nbuckets - 1]));
 }
 
 static void visit(const mpx_metric_sample_t *m, void *baton)
@@ -89,7 +95,9 @@ static void visit(const mpx_metric_sample_t *m, void *baton)
         write_histogram(s, m);
     }
     else {
-        line(s, apr_psprintf(s->pool, "%s%s%s%s %" APR_INT64_T_FMT "\n", m->name, m->labels ? "{" : "", m->labels ? m->labels : "", m->labels ? "}" : "", m->value));
+        line(s,
+             apr_psprintf(s->pool, "%s%s%s%s %" APR_INT64_T_FMT "\n", m->name, m->labels ? "{" : "",
+                          m->labels ? m->labels : "", m->labels ? "}" : "", m->value));
     }
 }
 

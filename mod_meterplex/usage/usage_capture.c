@@ -57,7 +57,8 @@ static const char *parse_prop(cmd_parms *cmd, const char *text, capture_meter_t 
     for (c = text; colon && c < colon && (apr_isalnum(*c) || *c == '_'); c++) {
     }
     if (colon == NULL || c != colon || colon == text || colon - text > 64) {
-        return apr_psprintf(cmd->pool, "MeterplexMeter prop=%s: NAME:EXPR, NAME of letters, digits and _ (64 at most)", text);
+        return apr_psprintf(cmd->pool, "MeterplexMeter prop=%s: NAME:EXPR, NAME of letters, digits and _ (64 at most)",
+                            text);
     }
     if (meter->props == NULL) {
         meter->props = apr_array_make(cmd->pool, 4, sizeof(capture_prop_t));
@@ -109,7 +110,8 @@ static const char *set_meter(cmd_parms *cmd, void *config, int argc, char *const
     for (c = argv[0]; apr_isalnum(*c) || (*c && strchr("._-/:", *c)); c++) {
     }
     if (*c || c == argv[0] || c - argv[0] > 128) {
-        return apr_psprintf(cmd->pool, "MeterplexMeter %s: an event type is 1 to 128 of letters, digits and . _ - / :", argv[0]);
+        return apr_psprintf(cmd->pool,
+                            "MeterplexMeter %s: an event type is 1 to 128 of letters, digits and . _ - / :", argv[0]);
     }
     meter = apr_pcalloc(cmd->pool, sizeof *meter);
     meter->type = argv[0];
@@ -281,8 +283,8 @@ static const char *data_of(request_rec *r, const capture_meter_t *meter, apr_siz
         apr_size_t used = data ? strlen(data) : 0;
         const char *member = room > used ? prop_member(r, prop->name, text_of(r, prop->value), room - used) : NULL;
         if (member) {
-            data = apr_pstrcat(r->pool, data ? data : "{", data ? "," : "", apr_pstrmemdup(r->pool, member + 1, strlen(member) - 2),
-                               NULL);
+            data = apr_pstrcat(r->pool, data ? data : "{", data ? "," : "",
+                               apr_pstrmemdup(r->pool, member + 1, strlen(member) - 2), NULL);
         }
     }
     return apr_pstrcat(r->pool, data ? data : "{", "}", NULL);
@@ -402,8 +404,9 @@ static int variable_lookup(ap_expr_lookup_parms *parms)
 
 int usage_capture_open(apr_pool_t *pconf, server_rec *s)
 {
-    metric_unattributed = mpx_metric_counter("meterplex_usage_unattributed_total",
-                                             "Requests to metered locations that name no tenant and so are nobody's usage.", NULL);
+    metric_unattributed =
+        mpx_metric_counter("meterplex_usage_unattributed_total",
+                           "Requests to metered locations that name no tenant and so are nobody's usage.", NULL);
     metric_cut = mpx_metric_counter("meterplex_usage_cut_total",
                                     "Times that a property of MeterplexMeter was cut or left out for want of room.", NULL);
     return usage_counters_open(pconf, s, counters_size);

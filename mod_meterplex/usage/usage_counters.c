@@ -2,8 +2,8 @@
  *
  * STATE_DIR/counters is mapped by the parent before the children are made, so that they share the pages and need no right to
  * the file. Its blocks are allocated when it is made: a full disk is then a start error and never a SIGBUS. The flusher is
- * the child that holds a POSIX record lock on the file, for one run; the lock goes with the process however that ends, so that two
- * generations, or two servers, never flush one file at once.
+ * the child that holds a POSIX record lock on the file, for one run; the lock goes with the process however that ends,
+ * so that two generations, or two servers, never flush one file at once.
  *
  * Exactly once: ranges are announced in the file, the file is made durable (msync), then the events are inserted under ids
  * made of the file's id, the use of the cell and the count that the range ends with. A crash at any point leads to the same
@@ -269,7 +269,9 @@ static int map_file(apr_pool_t *pool, server_rec *s, const char *path)
     }
     file.counters = mpx_counters_attach(file.memory, file.size, &wrong);
     if (file.counters == NULL) {
-        return file_error(s, path, apr_psprintf(pool, "%s; keep it aside for its counts and start with a new one", wrong), 0);
+        close(fd);
+        return file_error(s, path, apr_psprintf(pool, "%s; keep it aside for its counts and start with a new one", wrong),
+                          0);
     }
     file.fd = fd;
     file.path = apr_pstrdup(pool, path);
@@ -321,8 +323,10 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
     apr_pool_cleanup_register(pconf, NULL, unmap_file, apr_pool_cleanup_null);
     file.source = apr_pstrcat(pconf, "urn:meterplex:node:", mpx_uuid_format(mpx_node_id(), node), NULL);
     metric_counted = mpx_metric_counter("meterplex_usage_counted_total", "Requests counted by MeterplexMeter.", NULL);
-    metric_lost = mpx_metric_counter("meterplex_usage_lost_total", "Requests that could not be counted: the counter file was full.", NULL);
-    metric_flushed = mpx_metric_counter("meterplex_usage_flushed_total", "Counted requests committed to the database.", NULL);
+    metric_lost = mpx_metric_counter("meterplex_usage_lost_total",
+                                     "Requests that could not be counted: the counter file was full.", NULL);
+    metric_flushed =
+        mpx_metric_counter("meterplex_usage_flushed_total", "Counted requests committed to the database.", NULL);
     metric_used = mpx_metric_gauge("meterplex_usage_records", "Records in the counter file.", NULL);
     metric_pending = mpx_metric_gauge("meterplex_usage_pending", "Counted requests not yet committed.", NULL);
     metric_flushed_at = mpx_metric_gauge("meterplex_usage_flush_timestamp_seconds",

@@ -13,7 +13,8 @@
 
 /* --- Ingest -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The CloudEvents attributes of binary mode: "ce-" fields, percent-decoded (CloudEvents HTTP binding 1.0.2 section 3.1.3.2). */
+/* The CloudEvents attributes of binary mode: "ce-" fields, percent-decoded (CloudEvents HTTP binding 1.0.2 section
+ * 3.1.3.2). */
 typedef struct attributes {
     apr_pool_t *pool;
     apr_table_t *out;
@@ -199,7 +200,7 @@ static const char *row_key(apr_pool_t *pool, const void *row)
 static apr_status_t get_events(mpx_http_t *http)
 {
     usage_event_filter_t filter = { 0 };
-    apr_array_header_t *events;
+    apr_array_header_t *events = NULL;
     const char *bound_to;
     mpx_page_t page;
     apr_status_t rv = mpx_http_time(http, "from", &filter.from, &filter.has_from);
@@ -211,8 +212,8 @@ static apr_status_t get_events(mpx_http_t *http)
     filter.subject = apr_table_get(http->query, "subject");
     filter.source = apr_table_get(http->query, "source");
     filter.id = apr_table_get(http->query, "id");
-    bound_to = apr_psprintf(http->call->pool, "%" APR_INT64_T_FMT "|%" APR_INT64_T_FMT "|%s|%s|%s|%s", filter.from, filter.to,
-                            filter.type ? filter.type : "", filter.subject ? filter.subject : "",
+    bound_to = apr_psprintf(http->call->pool, "%" APR_INT64_T_FMT "|%" APR_INT64_T_FMT "|%s|%s|%s|%s", filter.from,
+                            filter.to, filter.type ? filter.type : "", filter.subject ? filter.subject : "",
                             filter.source ? filter.source : "", filter.id ? filter.id : "");
     if (rv == APR_SUCCESS) {
         rv = mpx_http_page(http, bound_to, &page);

@@ -22,7 +22,8 @@ static const char *check_dimension_name(const char *text, apr_size_t len, const 
     apr_size_t i;
     for (i = 0; i < len; i++) {
         char c = text[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.')) {
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'
+              || c == '.')) {
             break;
         }
     }
@@ -162,7 +163,7 @@ static const char *row_key(apr_pool_t *pool, const void *row)
 
 static apr_status_t get_meters(mpx_http_t *http)
 {
-    apr_array_header_t *meters;
+    apr_array_header_t *meters = NULL;
     mpx_page_t page;
     apr_status_t rv = mpx_http_page(http, NULL, &page);
 
@@ -236,8 +237,8 @@ static apr_status_t read_group_by(mpx_http_t *http, const mpx_json_t *dimensions
     return APR_SUCCESS;
 }
 
-/* The values between commas; a backslash takes the next character as it is, so that a value may hold a comma. An empty text is
- * one empty value. */
+/* The values between commas; a backslash takes the next character as it is, so that a value may hold a comma. An empty
+ * text is one empty value. */
 static apr_array_header_t *split_values(apr_pool_t *pool, const char *text)
 {
     apr_array_header_t *values = apr_array_make(pool, 4, sizeof(const char *));
@@ -374,12 +375,11 @@ static apr_status_t get_usage(mpx_http_t *http)
     return mpx_reply_json(http, HTTP_OK, w);
 }
 
-const mpx_route_t usage_meter_routes[] = {
-    { "POST", "/v1/meters", "meters:write", 0, post_meter, NULL },
-    { "GET", "/v1/meters", "meters:read", 0, get_meters, "limit cursor" },
-    { "GET", "/v1/meters/{meter}", "meters:read", 0, get_meter, NULL },
-    { "PATCH", "/v1/meters/{meter}", "meters:write", 0, patch_meter, NULL },
-    { "DELETE", "/v1/meters/{meter}", "meters:write", 0, delete_meter, NULL },
-    { "GET", "/v1/meters/{meter}/usage", "usage:read", 0, get_usage, "from to window timezone subject group_by filter[ fill" },
-    { NULL, NULL, NULL, 0, NULL, NULL }
-};
+const mpx_route_t usage_meter_routes[] = { { "POST", "/v1/meters", "meters:write", 0, post_meter, NULL },
+                                           { "GET", "/v1/meters", "meters:read", 0, get_meters, "limit cursor" },
+                                           { "GET", "/v1/meters/{meter}", "meters:read", 0, get_meter, NULL },
+                                           { "PATCH", "/v1/meters/{meter}", "meters:write", 0, patch_meter, NULL },
+                                           { "DELETE", "/v1/meters/{meter}", "meters:write", 0, delete_meter, NULL },
+                                           { "GET", "/v1/meters/{meter}/usage", "usage:read", 0, get_usage,
+                                             "from to window timezone subject group_by filter[ fill" },
+                                           { NULL, NULL, NULL, 0, NULL, NULL } };

@@ -67,7 +67,8 @@ static void event_id(const mpx_uuid_t *batch, int index, mpx_uuid_t *out)
 {
     apr_uint32_t low;
     *out = *batch;
-    low = ((apr_uint32_t)(out->b[12] & 0x7f) << 24 | (apr_uint32_t)out->b[13] << 16 | (apr_uint32_t)out->b[14] << 8 | out->b[15])
+    low = ((apr_uint32_t)(out->b[12] & 0x7f) << 24 | (apr_uint32_t)out->b[13] << 16 | (apr_uint32_t)out->b[14] << 8
+           | out->b[15])
         + (apr_uint32_t)index;
     out->b[12] = (unsigned char)(low >> 24);
     out->b[13] = (unsigned char)(low >> 16);

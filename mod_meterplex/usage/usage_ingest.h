@@ -15,7 +15,8 @@ typedef struct usage_ingest_result {
     apr_int64_t accepted, duplicates; /* together: n */
 } usage_ingest_result_t;
 
-/* Commit n events of call->tenant, in a transaction of its own. A duplicate has the tenant, source and id of one that arrived
+/* Commit n events of call->tenant, in a transaction of its own. A duplicate has the tenant, source and id of one that
+ * arrived
  * within the last 35 days, or of an earlier one among these. Safe against concurrent calls with the same events: each is
  * accepted by exactly one.
  * @param events  as mpx_events_read() leaves them; not changed

@@ -45,7 +45,7 @@ static void read_meter(mpx_call_t *call, const mpx_rows_t *rows, int row, usage_
 static apr_status_t find(mpx_tx_t *tx, const char *sql, const char *key, usage_meter_t *out)
 {
     mpx_param_t param = mpx_param_text(key);
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv = mpx_tx_query(tx, sql, &param, 1, &rows);
 
     if (rv != APR_SUCCESS) {
@@ -81,7 +81,7 @@ static apr_status_t record(mpx_tx_t *tx, const char *event, const char *action, 
 static apr_status_t check_shadow(mpx_tx_t *tx, const usage_meter_t *m)
 {
     mpx_param_t params[2];
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv;
 
     params[0] = mpx_param_text(m->key);
@@ -162,7 +162,7 @@ static apr_status_t list_in(mpx_tx_t *tx, void *baton)
     meter_use_t *use = baton;
     mpx_call_t *call = mpx_tx_call(tx);
     mpx_param_t params[2];
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv;
     int i;
 
@@ -190,7 +190,7 @@ static apr_status_t invalid_in(mpx_tx_t *tx, void *baton)
     meter_use_t *use = baton;
     const usage_meter_t *m = use->meter;
     mpx_param_t params[2];
-    mpx_rows_t *rows;
+    mpx_rows_t *rows = NULL;
     apr_status_t rv;
 
     params[0] = mpx_param_text(m->event_type);

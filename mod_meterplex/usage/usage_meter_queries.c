@@ -64,7 +64,8 @@ static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
     }
     if (q->window != USAGE_WINDOW_NONE && (q->to - q->from) / usage_window_length(q->window) > USAGE_WINDOWS_MAX) {
         return mpx_fail(call, MPX_P_VALIDATION_FAILED,
-                        "The range has more than %d windows; ask for a shorter one or for longer windows.", USAGE_WINDOWS_MAX);
+                        "The range has more than %d windows; ask for a shorter one or for longer windows.",
+                        USAGE_WINDOWS_MAX);
     }
     return APR_SUCCESS;
 }
@@ -322,7 +323,9 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     params[7] = texts_param(call, paths);
     params[8] = texts_param(call, allowed);
     params[9] = mpx_param_text(m->value_property ? usage_path_literal(call->pool, m->value_property) : "{}");
-    rv = mpx_tx_query(tx, apr_pstrcat(call->pool, SQL_usage_head, aggregates[usage_aggregation_of(m->aggregation)], SQL_usage_tail, NULL), params, 10, &rows);
+    rv = mpx_tx_query(
+        tx, apr_pstrcat(call->pool, SQL_usage_head, aggregates[usage_aggregation_of(m->aggregation)], SQL_usage_tail, NULL),
+        params, 10, &rows);
     if (rv == APR_SUCCESS) {
         read_values(call, use, rows);
     }

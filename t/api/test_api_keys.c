@@ -102,7 +102,8 @@ START_TEST(each_bad_field_is_named)
 {
     refused("{\"name\":\"x\",\"scopes\":[\"ok:a\",\"nocolon\"]}", "/scopes/1");
     refused("{\"name\":\"x\",\"scopes\":[\"usage:*\"]}", "/scopes/0");
-    refused(h_format("{\"name\":\"x\",\"scopes\":[\"a:%s\"]}", "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"),
+    refused(h_format("{\"name\":\"x\",\"scopes\":[\"a:%s\"]}",
+                     "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"),
             "/scopes/0");
     refused("{\"name\":\"x\",\"scopes\":[],\"expires_at\":\"2020-01-01T00:00:00Z\"}", "/expires_at");
     refused("{\"name\":\"x\",\"scopes\":[],\"rate_limit\":{\"rate\":0,\"per\":\"second\"}}", "/rate_limit/rate");
@@ -112,7 +113,8 @@ START_TEST(each_bad_field_is_named)
     refused("{\"name\":\"x\",\"scopes\":[],\"allowed_cidrs\":[\"10.0.0.1/8\"]}", "/allowed_cidrs/0");
     refused("{\"name\":\"x\",\"scopes\":[],\"env\":\"prod\"}", "/env");
     refused("{\"name\":\"x\",\"scopes\":[],\"metadata\":3}", "/metadata");
-    refused("{\"name\":\"x\",\"scopes\":[],\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":53376}}", "/rate_limit/burst");
+    refused("{\"name\":\"x\",\"scopes\":[],\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":53376}}",
+            "/rate_limit/burst");
     refused("{\"name\":\"x\"}", "/scopes");
     refused("{\"name\":\"x\",\"scopes\":[],\"scope\":[]}", "/scope");
 }
@@ -137,7 +139,8 @@ START_TEST(nobody_grants_what_they_do_not_hold)
     /* the platform's scope is for the platform's tenant */
     ck_assert_int_ge(make(h_admin_key(), "{\"name\":\"x\",\"scopes\":[\"platform:admin\"]}")->status, 403);
     ck_assert_int_ge(make(weak, "{\"name\":\"x\",\"scopes\":[\"platform:admin\"]}")->status, 403);
-    h_expect_problem(make(h_key(tenant, "usage:read", NULL, NULL), "{\"name\":\"x\",\"scopes\":[]}"), 403, "insufficient_scope");
+    h_expect_problem(make(h_key(tenant, "usage:read", NULL, NULL), "{\"name\":\"x\",\"scopes\":[]}"), 403,
+                     "insufficient_scope");
 }
 END_TEST
 
@@ -150,8 +153,9 @@ START_TEST(a_change_counts_at_once_and_null_takes_away)
     h_request_t stale = { .method = "PATCH", .path = key_path(id), .key = h_admin_key(), .headers = headers, .body = "{}" };
 
     ck_assert_str_eq(h_json_text(h_get("/v1/auth/me", key), "/permissions/0"), "usage:read");
-    r = h_call("PATCH", key_path(id), h_admin_key(),
-               "{\"name\":\"renamed\",\"scopes\":[\"meters:read\"],\"rate_limit\":null,\"expires_at\":\"2098-01-01T00:00:00Z\"}");
+    r = h_call(
+        "PATCH", key_path(id), h_admin_key(),
+        "{\"name\":\"renamed\",\"scopes\":[\"meters:read\"],\"rate_limit\":null,\"expires_at\":\"2098-01-01T00:00:00Z\"}");
     h_expect(r, 200);
     h_expect_json(r, "/name", "renamed");
     h_expect_json(r, "/rate_limit", "null");
@@ -277,10 +281,14 @@ END_TEST
 
 START_TEST(verify_holds_a_key_to_its_addresses_and_tenant)
 {
-    const char *asker = h_key(tenant, "api_keys:read", NULL, NULL), *other = h_tenant(h_format("elsewhere-%d", (int)getpid()));
+    const char *asker = h_key(tenant, "api_keys:read", NULL, NULL),
+               *other = h_tenant(h_format("elsewhere-%d", (int)getpid()));
     const char *key = h_key(tenant, "usage:read", "\"allowed_cidrs\":[\"10.0.0.0/8\",\"2001:db8::/32\"]", NULL);
     const char *headers[] = { h_format("Meterplex-Tenant: %s", other), NULL };
-    h_request_t request = { .path = "/v1/keys/verify", .key = h_admin_key(), .headers = headers, .body = h_format("{\"key\":\"%s\",\"client\":\"10.1.2.3\"}", key) };
+    h_request_t request = { .path = "/v1/keys/verify",
+                            .key = h_admin_key(),
+                            .headers = headers,
+                            .body = h_format("{\"key\":\"%s\",\"client\":\"10.1.2.3\"}", key) };
 
     h_expect_json(verify(asker, key, ",\"client\":\"10.1.2.3\""), "/valid", "true");
     h_expect_json(verify(asker, key, ",\"client\":\"2001:db8::1\""), "/valid", "true");

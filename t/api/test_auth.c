@@ -66,8 +66,8 @@ START_TEST(credentials_are_read_from_either_field)
     h_expect(with("/v1/auth/me", h_format("authorization: bearer   %s", reader), NULL), 200);
     h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), NULL), 200);
     h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("Authorization: Bearer %s", reader)), 200);
-    h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("Authorization: Bearer %s", other)), 400,
-                     "bad_request");
+    h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("Authorization: Bearer %s", other)),
+                     400, "bad_request");
     h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("X-API-Key: %s", reader)), 400,
                      "bad_request");
     /* another scheme is another module's business */
@@ -220,7 +220,8 @@ START_TEST(the_longest_key_is_remembered_too)
     int i;
 
     for (i = 0; i < 64; i++) {
-        sprintf(scopes + strlen(scopes), "%sa%02d:%s", i ? " " : "", i, "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+        sprintf(scopes + strlen(scopes), "%sa%02d:%s", i ? " " : "", i,
+                "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
         if (i < 63) {
             sprintf(cidrs + strlen(cidrs), ",\"2001:db8:1111:2222:3333:4444:5555:%04x/128\"", 0x1000 + i);
         }

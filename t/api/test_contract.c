@@ -21,7 +21,13 @@ static const h_response_t *send_full(const char *method, const char *path, const
                                      const char *type, const char *body, size_t len)
 {
     const char *headers[] = { header, NULL };
-    h_request_t request = { .method = method, .path = path, .key = key, .headers = header ? headers : NULL, .body = body, .body_len = len, .type = type };
+    h_request_t request = { .method = method,
+                            .path = path,
+                            .key = key,
+                            .headers = header ? headers : NULL,
+                            .body = body,
+                            .body_len = len,
+                            .type = type };
     return h_send(&request);
 }
 
@@ -74,8 +80,8 @@ START_TEST(bad_json_is_refused)
 }
 END_TEST
 
-/* What a reader must refuse and must take, by the rules of RFC 8259 and ours, each sent over HTTP: a refusal is bad_json, what
- * is JSON is judged by its fields. The unit tests hold hundreds more of them. */
+/* What a reader must refuse and must take, by the rules of RFC 8259 and ours, each sent over HTTP: a refusal is
+ * bad_json, what is JSON is judged by its fields. The unit tests hold hundreds more of them. */
 START_TEST(json_over_http_is_read_strictly)
 {
     static const char *const refused[] = {
@@ -176,12 +182,13 @@ START_TEST(json_over_http_is_read_strictly)
 
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const h_response_t *r = send_full("POST", "/v1/tenants", h_admin_key(), NULL, "application/json", refused[i], 0);
-        ck_assert_msg(r->status == 400 && !strcmp(h_json_text(r, "/code"), "bad_json"), "%s: %d %s", refused[i], r->status, r->body);
+        ck_assert_msg(r->status == 400 && !strcmp(h_json_text(r, "/code"), "bad_json"), "%s: %d %s", refused[i], r->status,
+                      r->body);
     }
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
         const h_response_t *r = send_full("POST", "/v1/tenants", h_admin_key(), NULL, "application/json", taken[i], 0);
-        ck_assert_msg(r->status == 422 && !strcmp(h_json_text(r, "/code"), "validation_failed"), "%s: %d %s", taken[i], r->status,
-                      r->body);
+        ck_assert_msg(r->status == 422 && !strcmp(h_json_text(r, "/code"), "validation_failed"), "%s: %d %s", taken[i],
+                      r->status, r->body);
     }
 }
 END_TEST
@@ -231,7 +238,8 @@ START_TEST(over_long_fields_are_named)
             int named = strstr(r->body, h_format("\"pointer\":\"%s\"", fields[i].pointer)) != NULL;
 
             h_expect_problem(r, 422, "validation_failed"); /* another field is wrong on purpose: nothing is stored */
-            ck_assert_msg(named == past, "%s %s of %d bytes: %s", path, fields[i].pointer, (int)fields[i].most + past, r->body);
+            ck_assert_msg(named == past, "%s %s of %d bytes: %s", path, fields[i].pointer, (int)fields[i].most + past,
+                          r->body);
         }
     }
 }
@@ -243,7 +251,8 @@ START_TEST(numbers_in_metadata_have_the_range_of_numeric)
     static const char *const numbers[] = { "1e131000", "0e-16383", "1e38", "-1e-19", "0e999999999999" };
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        const h_response_t *r = post_tenant(h_format("{\"name\":\"a\",\"slug\":\"numbers\",\"metadata\":{\"a\":[1,%s]}}", numbers[i]));
+        const h_response_t *r =
+            post_tenant(h_format("{\"name\":\"a\",\"slug\":\"numbers\",\"metadata\":{\"a\":[1,%s]}}", numbers[i]));
         h_expect_problem(r, 422, "validation_failed");
         h_expect_json(r, "/errors/0/pointer", "/metadata/a/1");
         h_expect_json(r, "/errors/0/code", "range");
@@ -256,9 +265,10 @@ END_TEST
 START_TEST(slow_clients_are_let_go)
 {
     const char *half = "GET /v1/auth/me HTTP/1.1\r\nHost: a\r\nX-Half: ";
-    const char *body = h_format("POST /v1/tenants HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-                                "Content-Length: 100\r\n\r\n{",
-                                h_admin_key());
+    const char *body =
+        h_format("POST /v1/tenants HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+                 "Content-Length: 100\r\n\r\n{",
+                 h_admin_key());
     const char *answer;
 
     answer = h_raw(NULL, half, strlen(half), 8);
@@ -291,7 +301,8 @@ START_TEST(media_types_and_sizes_are_checked)
     size_t size = 1024 * 1024 + 1;
     char *big = malloc(size + 1);
 
-    h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), NULL, "text/plain", "{}", 0), 415, "unsupported_media_type");
+    h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), NULL, "text/plain", "{}", 0), 415,
+                     "unsupported_media_type");
     h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), "Content-Encoding: gzip", NULL, "{}", 0), 415,
                      "unsupported_media_type");
     h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), NULL, "application/json; charset=latin1", "{}", 0), 415,
@@ -355,7 +366,8 @@ START_TEST(query_strings_are_checked)
     tenant = h_tenant(unique("query"));
     h_key(tenant, "a:b", NULL, &id);
     key = h_format("/v1/tenants/%s/api-keys/%s", tenant, id);
-    h_expect_problem(h_call("DELETE", h_format("/v1/tenants/%s?dry_run=1", tenant), h_admin_key(), NULL), 400, "bad_request");
+    h_expect_problem(h_call("DELETE", h_format("/v1/tenants/%s?dry_run=1", tenant), h_admin_key(), NULL), 400,
+                     "bad_request");
     h_expect_problem(h_call("DELETE", h_format("%s?x=", key), h_admin_key(), NULL), 400, "bad_request");
     h_expect_problem(h_post(h_format("%s/rotate?grace_seconds=3600", key), h_admin_key(), "{}"), 400, "bad_request");
     h_expect_problem(h_get(h_format("%s?fields=name", key), h_admin_key()), 400, "bad_request");
@@ -409,16 +421,17 @@ START_TEST(an_idempotency_key_is_executed_once)
     ck_assert_ptr_nonnull(h_header(r, "location"));
     r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, "{\"name\":\"B\",\"slug\":\"other\"}", 0);
     h_expect_problem(r, 422, "idempotency_mismatch");
-    h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), "Idempotency-Key: a b", NULL, body, 0), 400, "bad_request");
+    h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), "Idempotency-Key: a b", NULL, body, 0), 400,
+                     "bad_request");
 
     /* bound to the path and to the tenant that is acted in */
     h_expect_problem(send_full("POST", "/v1/meters", h_admin_key(), header, NULL, body, 0), 422, "idempotency_mismatch");
     other = h_tenant(unique("other"));
-    h_expect_problem(send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_admin_key(), header, NULL, body, 0), 422,
-                     "idempotency_mismatch");
+    h_expect_problem(send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_admin_key(), header, NULL, body, 0),
+                     422, "idempotency_mismatch");
     /* another principal's key of the same name is another */
-    r = send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_key(other, "api_keys:write", NULL, NULL), header, NULL,
-                  "{\"name\":\"k\",\"scopes\":[]}", 0);
+    r = send_full("POST", h_format("/v1/tenants/%s/api-keys", other), h_key(other, "api_keys:write", NULL, NULL), header,
+                  NULL, "{\"name\":\"k\",\"scopes\":[]}", 0);
     h_expect(r, 201);
 
     /* a refusal is remembered, too: the same key still says what it said */
@@ -459,7 +472,8 @@ START_TEST(a_replayed_secret_is_sealed_at_rest)
     secret = h_json_text(r, "/secret");
     r = send_full("POST", path, h_admin_key(), header, NULL, "{\"name\":\"k\",\"scopes\":[]}", 0);
     h_expect_json(r, "/secret", secret);
-    ck_assert_str_eq(h_sql("SELECT count(*) FROM core.idempotency_keys WHERE position('%s'::bytea IN answer) > 0", secret), "0");
+    ck_assert_str_eq(h_sql("SELECT count(*) FROM core.idempotency_keys WHERE position('%s'::bytea IN answer) > 0", secret),
+                     "0");
 }
 END_TEST
 
@@ -478,26 +492,31 @@ START_TEST(foreign_resources_are_not_there)
     h_expect_problem(h_get(h_format("%s/%s", foreign, id), key), 404, "not_found");
     h_expect_problem(h_get(h_format("/v1/tenants/%s/api-keys/%s", a, id), key), 404, "not_found");
     h_expect_problem(h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", a, id), key, NULL), 404, "not_found");
-    h_expect_problem(send_full("GET", "/v1/meters", key, h_format("Meterplex-Tenant: %s", b), NULL, NULL, 0), 404, "not_found");
+    h_expect_problem(send_full("GET", "/v1/meters", key, h_format("Meterplex-Tenant: %s", b), NULL, NULL, 0), 404,
+                     "not_found");
     h_expect(h_get(h_format("/v1/tenants/%s/api-keys/%s", b, id), h_admin_key()), 200);
 }
 END_TEST
 
 START_TEST(the_database_shows_nothing_without_a_tenant)
 {
-    ck_assert_str_eq(h_sql("SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
-                           "AND a.attname = 'tenant_id' WHERE c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND "
-                           "c.relforcerowsecurity)"),
-                     "");
-    ck_assert_str_eq(h_sql("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prosecdef AND "
-                           "n.nspname IN ('core', 'identity', 'usage', 'events', 'audit')"),
-                     "0");
-    ck_assert_str_eq(h_sql("SELECT string_agg(r.rolname, ' ') FROM pg_roles r WHERE r.rolname IN ('meterplex', 'meterplex_app', "
-                           "'meterplex_owner') AND (r.rolsuper OR r.rolbypassrls)"),
-                     "");
-    ck_assert_str_eq(h_sql("SELECT count(*) FROM information_schema.role_table_grants WHERE grantee LIKE 'meterplex_app' AND "
-                           "privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')"),
-                     "0");
+    ck_assert_str_eq(
+        h_sql("SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+              "AND a.attname = 'tenant_id' WHERE c.relkind IN ('r', 'p') AND NOT (c.relrowsecurity AND "
+              "c.relforcerowsecurity)"),
+        "");
+    ck_assert_str_eq(
+        h_sql("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prosecdef AND "
+              "n.nspname IN ('core', 'identity', 'usage', 'events', 'audit')"),
+        "0");
+    ck_assert_str_eq(
+        h_sql("SELECT string_agg(r.rolname, ' ') FROM pg_roles r WHERE r.rolname IN ('meterplex', 'meterplex_app', "
+              "'meterplex_owner') AND (r.rolsuper OR r.rolbypassrls)"),
+        "");
+    ck_assert_str_eq(
+        h_sql("SELECT count(*) FROM information_schema.role_table_grants WHERE grantee LIKE 'meterplex_app' AND "
+              "privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')"),
+        "0");
     ck_assert_str_eq(h_sql("SELECT string_agg(i.indexrelid::regclass::text, ' ') FROM pg_index i JOIN pg_attribute t ON "
                            "t.attrelid = i.indrelid AND t.attname = 'tenant_id' WHERE i.indisunique AND NOT t.attnum = "
                            "ANY (i.indkey::int2[])"),

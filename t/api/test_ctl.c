@@ -179,7 +179,8 @@ START_TEST(two_migrates_at_once)
 {
     const char *url = new_database("at_once"), *dir = migrations("at_once");
     const char *one = h_format("%s/meterplexctl migrate --database '%s' --dir %s", built(), url, dir);
-    const char *argv[] = { "sh", "-c", h_format("%s & first=$!; %s; second=$?; wait $first && exit $second", one, one), NULL };
+    const char *argv[] = { "sh", "-c", h_format("%s & first=$!; %s; second=$?; wait $first && exit $second", one, one),
+                           NULL };
     h_output_t output;
 
     h_file("at_once/0003_slow.sql", "SELECT pg_sleep(0.5); INSERT INTO one.t VALUES (3);");
@@ -317,7 +318,8 @@ START_TEST(a_key_is_shown_once)
     contains(list, "[a:b b:c weather:read]");
     contains(list, secret + strlen(secret) - 4);
     id = first_word(list);
-    rotated = first_word(h_ctl_ok("key", "rotate", "--tenant", "keys", id, "--database", app(), "--key-file", key_file, NULL));
+    rotated =
+        first_word(h_ctl_ok("key", "rotate", "--tenant", "keys", id, "--database", app(), "--key-file", key_file, NULL));
     ck_assert_str_ne(rotated, secret);
     ck_assert_str_eq(h_sql("SELECT rate_count || ' ' || rate_period FROM identity.api_keys WHERE name = 'shop'"), "100 1");
     h_ctl_ok("key", "revoke", "--tenant", "keys", id, "--database", app(), NULL);
@@ -380,8 +382,8 @@ static const char *finding(const h_output_t *output, const char *check)
 
 static h_output_t doctor(const char *url, const char *key, const char *state)
 {
-    return h_ctl("doctor", "--json", "--database", url, "--key-file", key, "--state-dir", state, "--dir", shipped(), "--modules",
-                 h_format("%s/.libs", built()), NULL);
+    return h_ctl("doctor", "--json", "--database", url, "--key-file", key, "--state-dir", state, "--dir", shipped(),
+                 "--modules", h_format("%s/.libs", built()), NULL);
 }
 
 START_TEST(doctor_finds_nothing_wrong)

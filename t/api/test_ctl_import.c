@@ -39,8 +39,8 @@ static h_output_t import(const char *format, const char *slug, const char *file,
 /* One value of the tenant's events. */
 static const char *ask(const char *slug, const char *expression)
 {
-    return h_sql("SELECT %s FROM usage.events WHERE tenant_id = (SELECT id FROM identity.tenants WHERE slug = '%s')", expression,
-                 slug);
+    return h_sql("SELECT %s FROM usage.events WHERE tenant_id = (SELECT id FROM identity.tenants WHERE slug = '%s')",
+                 expression, slug);
 }
 
 static void summary_is(const h_output_t *output, const char *line)
@@ -80,13 +80,15 @@ START_TEST(a_line_becomes_an_event)
     ck_assert_str_eq(ask("fields", "string_agg(DISTINCT type || ' ' || source || ' ' || length(external_id), '')"),
                      "http.request access-log 32");
     ck_assert_str_eq(ask("fields", "min(time) = '2015-05-17T08:05:01Z' AND max(time) = '2015-05-17T08:05:04Z'"), "t");
-    ck_assert_str_eq(ask("fields", "bool_and(data = '{\"method\":\"GET\",\"path\":\"/a?b=c\",\"protocol\":\"HTTP/1.1\","
-                                   "\"status\":200,\"bytes\":10,\"client\":\"192.0.2.7\",\"referer\":\"http://example.org/a\","
-                                   "\"user_agent\":\"curl/8 \\\"x\\\"\"}') FILTER (WHERE data->>'path' = '/a?b=c')"),
+    ck_assert_str_eq(ask("fields",
+                         "bool_and(data = '{\"method\":\"GET\",\"path\":\"/a?b=c\",\"protocol\":\"HTTP/1.1\","
+                         "\"status\":200,\"bytes\":10,\"client\":\"192.0.2.7\",\"referer\":\"http://example.org/a\","
+                         "\"user_agent\":\"curl/8 \\\"x\\\"\"}') FILTER (WHERE data->>'path' = '/a?b=c')"),
                      "t");
-    ck_assert_str_eq(ask("fields", "bool_and(data = '{\"method\":null,\"path\":null,\"protocol\":null,\"status\":408,\"bytes\":0,"
-                                   "\"client\":\"192.0.2.7\",\"referer\":null,\"user_agent\":null,\"request\":\"-\"}') "
-                                   "FILTER (WHERE data->>'status' = '408')"),
+    ck_assert_str_eq(ask("fields",
+                         "bool_and(data = '{\"method\":null,\"path\":null,\"protocol\":null,\"status\":408,\"bytes\":0,"
+                         "\"client\":\"192.0.2.7\",\"referer\":null,\"user_agent\":null,\"request\":\"-\"}') "
+                         "FILTER (WHERE data->>'status' = '408')"),
                      "t");
 }
 END_TEST
@@ -211,8 +213,8 @@ START_TEST(a_pipe_a_compressed_file_and_none)
     h_output_t output;
 
     tenant("pipe");
-    output = h_command((const char *[]){ "sh", "-c", h_format("gzip -k %s && zcat %s.gz | %s -", log, log, import_it), NULL },
-                       NULL);
+    output = h_command(
+        (const char *[]){ "sh", "-c", h_format("gzip -k %s && zcat %s.gz | %s -", log, log, import_it), NULL }, NULL);
     summary_is(&output, "5 lines: 5 events (5 new, 0 already there), 0 malformed, 0 cut");
     output = h_command((const char *[]){ "bash", "-c", h_format("%s <(zcat %s.gz)", import_it, log), NULL }, NULL);
     summary_is(&output, "5 lines: 5 events (0 new, 5 already there), 0 malformed, 0 cut");

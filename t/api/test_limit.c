@@ -6,15 +6,18 @@
 #include <unistd.h>
 
 static const char conf[] =
-    "<Location \"/hundred\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 100/d\n</Location>\n"
+    "<Location \"/hundred\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key "
+    "100/d\n</Location>\n"
     "<Location \"/two\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
     "  MeterplexRateLimit key 5/d name=small\n  MeterplexRateLimit tenant 3/d name=shared\n</Location>\n"
     "<Location \"/two/again\">\n  MeterplexRateLimit key 100/min\n</Location>\n"
     "<Location \"/two/free\">\n  MeterplexRateLimit none\n</Location>\n"
-    "<Location \"/other\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit tenant 3/d name=shared\n</Location>\n"
+    "<Location \"/other\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit tenant 3/d "
+    "name=shared\n</Location>\n"
     "<Location \"/cost\">\n  MeterplexRateLimit expr=%{HTTP:X-Who} 10/d cost=%{HTTP:X-Cost}\n</Location>\n"
     "<Location \"/ip\">\n  MeterplexRateLimit ip 3/d\n  MeterplexRateLimit expr=%{HTTP:X-Who} 1/d\n</Location>\n"
-    "<Location \"/fast\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 2/s burst=1\n</Location>\n";
+    "<Location \"/fast\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 2/s "
+    "burst=1\n</Location>\n";
 
 static void up(void)
 {

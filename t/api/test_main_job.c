@@ -62,9 +62,9 @@ static const char *made_log(void)
             roll[k] = (unsigned)(state >> 33);
         }
         fprintf(file, roll[0] % 5 ? "198.51.100.%u" : "2001:db8::%x", roll[0] % 997 % 250);
-        fprintf(file, " - %s [%02d/May/2015:%02d:%02d:%02d +0000] \"%s /p/%u?q=%u HTTP/1.%d\" %d ", roll[1] % 7 ? "-" : "ann",
-                17 + i / 4000, i / 200 % 24, i / 4 % 60, i % 60, methods[roll[1] % 10], roll[2] % 800, roll[3] % 9,
-                (int)(roll[2] % 2), statuses[roll[3] % 10]);
+        fprintf(file, " - %s [%02d/May/2015:%02d:%02d:%02d +0000] \"%s /p/%u?q=%u HTTP/1.%d\" %d ",
+                roll[1] % 7 ? "-" : "ann", 17 + i / 4000, i / 200 % 24, i / 4 % 60, i % 60, methods[roll[1] % 10],
+                roll[2] % 800, roll[3] % 9, (int)(roll[2] % 2), statuses[roll[3] % 10]);
         if (roll[4] % 11 == 0) {
             fprintf(file, "-");
         }
@@ -127,7 +127,8 @@ static void rows_agree(const char *reading, const char *kind, json_t *data, cons
     for (line = reading; (line = strstr(line, h_format("\n%s ", kind))) != NULL; line++) {
         n++;
     }
-    ck_assert_msg(n > 0 && json_array_size(data) == n, "%d rows by %s, awk has %d", (int)json_array_size(data), kind, (int)n);
+    ck_assert_msg(n > 0 && json_array_size(data) == n, "%d rows by %s, awk has %d", (int)json_array_size(data), kind,
+                  (int)n);
     json_array_foreach(data, i, row)
     {
         const char *value = json_string_value(json_object_get(row, "value"));
@@ -152,10 +153,10 @@ static void import_agrees(const char *slug, const char *log, const char *summary
     const char *reading = read_by_awk(log), *id = h_tenant(slug);
     const char *key = h_key(id, "meters:read meters:write usage:read", NULL, NULL);
 
-    ck_assert_str_eq(h_ctl_ok("import", "--database", h_pg_url("meterplex"), "--format", "combined", "--tenant", id, log, NULL),
-                     summary);
-    ck_assert_str_eq(h_ctl_ok("import", "--database", h_pg_url("meterplex"), "--format", "combined", "--tenant", slug, log, NULL),
-                     again);
+    ck_assert_str_eq(
+        h_ctl_ok("import", "--database", h_pg_url("meterplex"), "--format", "combined", "--tenant", id, log, NULL), summary);
+    ck_assert_str_eq(
+        h_ctl_ok("import", "--database", h_pg_url("meterplex"), "--format", "combined", "--tenant", slug, log, NULL), again);
     make_meter(key, "requests", "http.request",
                "\"aggregation\":\"count\",\"group_by\":{\"status\":\"$.status\",\"method\":\"$.method\"}");
     make_meter(key, "bytes", "http.request", "\"aggregation\":\"sum\",\"value_property\":\"$.bytes\"");

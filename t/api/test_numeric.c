@@ -39,8 +39,10 @@ START_TEST(arithmetic_is_that_of_numeric)
     int n = 0;
 
     srandom(4711);
-    at += sprintf(at, "SELECT string_agg(concat_ws(' ', trim_scale(a), trim_scale(a + b), trim_scale(a - b), sign(a - b)), E'\\n' "
-                      "ORDER BY i) FROM (VALUES ");
+    at +=
+        sprintf(at,
+                "SELECT string_agg(concat_ws(' ', trim_scale(a), trim_scale(a + b), trim_scale(a - b), sign(a - b)), E'\\n' "
+                "ORDER BY i) FROM (VALUES ");
     for (int i = 0; i < PAIRS; i++) {
         a[i] = random_number();
         b[i] = i % 10 ? random_number() : a[i];
@@ -52,7 +54,9 @@ START_TEST(arithmetic_is_that_of_numeric)
         mpx_decimal_t da, db, sum, difference;
         int c;
         ck_assert_int_eq(mpx_decimal_parse(a[n], strlen(a[n]), &da), MPX_DECIMAL_OK);
-        ck_assert_int_eq(mpx_decimal_parse_json(b[n], strlen(b[n]), &db) == MPX_DECIMAL_SYNTAX, b[n][b[n][0] == '-'] == '0' && strlen(b[n]) > (size_t)(b[n][0] == '-') + 1 && b[n][(b[n][0] == '-') + 1] != '.');
+        ck_assert_int_eq(mpx_decimal_parse_json(b[n], strlen(b[n]), &db) == MPX_DECIMAL_SYNTAX,
+                         b[n][b[n][0] == '-'] == '0' && strlen(b[n]) > (size_t)(b[n][0] == '-') + 1
+                             && b[n][(b[n][0] == '-') + 1] != '.');
         ck_assert_int_eq(mpx_decimal_parse(b[n], strlen(b[n]), &db), MPX_DECIMAL_OK);
         ck_assert_int_eq(mpx_decimal_add(&da, &db, &sum), MPX_DECIMAL_OK);
         ck_assert_int_eq(mpx_decimal_subtract(&da, &db, &difference), MPX_DECIMAL_OK);

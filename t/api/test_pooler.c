@@ -25,7 +25,8 @@ static void up(void)
     h_httpd_start(pooled);
 }
 
-static const h_response_t *at(const h_httpd_t *httpd, const char *method, const char *path, const char *key, const char *json)
+static const h_response_t *at(const h_httpd_t *httpd, const char *method, const char *path, const char *key,
+                              const char *json)
 {
     h_request_t request = { .httpd = httpd, .method = method, .path = path, .key = key, .body = json };
     return h_send(&request);
@@ -97,7 +98,11 @@ END_TEST
 START_TEST(idempotent_requests_through_the_pooler)
 {
     const char *headers[] = { "Idempotency-Key: one", NULL };
-    h_request_t request = { .httpd = pooled, .path = "/v1/tenants", .key = h_admin_key(), .headers = headers, .body = "{\"name\":\"Once\",\"slug\":\"once\"}" };
+    h_request_t request = { .httpd = pooled,
+                            .path = "/v1/tenants",
+                            .key = h_admin_key(),
+                            .headers = headers,
+                            .body = "{\"name\":\"Once\",\"slug\":\"once\"}" };
     const h_response_t *first = h_send(&request);
 
     h_expect(first, 201);

@@ -1,5 +1,5 @@
-/* Keys in use are asked for again in the background before MeterplexPrincipalTTL is over: no request waits for it, and what the
- * database says counts within the TTL even where nobody was notified.
+/* Keys in use are asked for again in the background before MeterplexPrincipalTTL is over: no request waits for it, and
+ * what the database says counts within the TTL even where nobody was notified.
  */
 #include "harness.h"
 
@@ -12,7 +12,8 @@
 
 static void up(void)
 {
-    h_up("MeterplexPrincipalTTL 10s\n<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n</Location>\n");
+    h_up("MeterplexPrincipalTTL 10s\n<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope "
+         "demo:read\n</Location>\n");
 }
 
 static double metric(const char *series)
@@ -46,7 +47,9 @@ START_TEST(keys_in_use_are_refreshed)
     for (int i = 0; i < KEYS; i++) { /* of three tenants */
         static const char *tenant;
         tenant = i % 10 ? tenant : h_tenant(h_format("refresh-%d", i));
-        keys[i] = h_key(tenant, "demo:read", i % 2 ? "\"allowed_cidrs\":[\"127.0.0.0/8\"],\"rate_limit\":{\"rate\":1000,\"per\":\"second\"}" : NULL, &id);
+        keys[i] = h_key(
+            tenant, "demo:read",
+            i % 2 ? "\"allowed_cidrs\":[\"127.0.0.0/8\"],\"rate_limit\":{\"rate\":1000,\"per\":\"second\"}" : NULL, &id);
         h_expect(h_get("/gate/x", keys[i]), 404);
     }
     use_all(keys, 2); /* what was remembered before the node began to listen is looked up once more */

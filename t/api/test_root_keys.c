@@ -39,7 +39,10 @@ static void use(const char *first, const char *second)
 static const h_response_t *create_once(const char *idempotency_key, const char *slug)
 {
     const char *headers[] = { h_format("Idempotency-Key: %s", idempotency_key), NULL };
-    h_request_t request = { .path = "/v1/tenants", .key = h_admin_key(), .headers = headers, .body = h_format("{\"name\":\"x\",\"slug\":\"%s\"}", slug) };
+    h_request_t request = { .path = "/v1/tenants",
+                            .key = h_admin_key(),
+                            .headers = headers,
+                            .body = h_format("{\"name\":\"x\",\"slug\":\"%s\"}", slug) };
     return h_send(&request);
 }
 

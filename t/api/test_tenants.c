@@ -20,7 +20,8 @@ static const char *slug(const char *what)
     return h_format("%s-%d", what, (int)getpid());
 }
 
-static const h_response_t *send_with(const char *method, const char *path, const char *key, const char *header, const char *json)
+static const h_response_t *send_with(const char *method, const char *path, const char *key, const char *header,
+                                     const char *json)
 {
     const char *headers[] = { header, NULL };
     h_request_t request = { .method = method, .path = path, .key = key, .headers = headers, .body = json };
@@ -31,8 +32,9 @@ static const h_response_t *send_with(const char *method, const char *path, const
 START_TEST(a_tenant_is_made_shown_changed_and_deleted)
 {
     const char *name = slug("life"), *id, *path, *etag;
-    const h_response_t *r = h_post("/v1/tenants", h_admin_key(),
-                                   h_format("{\"name\":\"Älpha GmbH\",\"slug\":\"%s\",\"metadata\":{\"plan\":\"x\"}}", name));
+    const h_response_t *r =
+        h_post("/v1/tenants", h_admin_key(),
+               h_format("{\"name\":\"Älpha GmbH\",\"slug\":\"%s\",\"metadata\":{\"plan\":\"x\"}}", name));
 
     h_expect(r, 201);
     h_expect_json(r, "/name", "Älpha GmbH");
@@ -80,8 +82,8 @@ START_TEST(every_change_leaves_an_event_and_an_audit_row)
                            "WHERE target = '%s'",
                            id),
                      "tenant.create:true tenant.update:true tenant.delete:true");
-    ck_assert_str_eq(h_sql("SELECT payload->>'name' FROM events.outbox WHERE subject = '%s' AND type = 'tenant.updated'", id),
-                     "New");
+    ck_assert_str_eq(
+        h_sql("SELECT payload->>'name' FROM events.outbox WHERE subject = '%s' AND type = 'tenant.updated'", id), "New");
 }
 END_TEST
 
@@ -97,7 +99,8 @@ START_TEST(all_bad_fields_are_named_at_once)
     r = h_post("/v1/tenants", h_admin_key(), "{}");
     h_expect_problem(r, 422, "validation_failed");
     ck_assert_uint_eq(json_array_size(h_json_at(h_json(r), "/errors")), 2);
-    h_expect_problem(h_post("/v1/tenants", h_admin_key(), "{\"name\":\"a\",\"name\":\"b\",\"slug\":\"c\"}"), 400, "bad_json");
+    h_expect_problem(h_post("/v1/tenants", h_admin_key(), "{\"name\":\"a\",\"name\":\"b\",\"slug\":\"c\"}"), 400,
+                     "bad_json");
 }
 END_TEST
 
@@ -112,7 +115,8 @@ START_TEST(a_slug_belongs_to_one_tenant)
     h_expect_problem(r, 409, "conflict");
     /* also of one that is deleted: its links must not come to mean another */
     h_expect(h_call("DELETE", path_of(first), h_admin_key(), NULL), 204);
-    h_expect_problem(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"x\",\"slug\":\"%s\"}", name)), 409, "conflict");
+    h_expect_problem(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"x\",\"slug\":\"%s\"}", name)), 409,
+                     "conflict");
 }
 END_TEST
 

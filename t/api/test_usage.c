@@ -17,7 +17,8 @@ static void up(void)
          "<Location \"/long\">\n"
          "  AuthType Meterplex\n"
          "  Require meterplex-scope demo:read\n"
-         "  MeterplexMeter long.request value=%{HTTP:X-Value} subject=%{HTTP:X-Subject} prop=a:%{HTTP:X-A} prop=b:%{HTTP:X-B} "
+         "  MeterplexMeter long.request value=%{HTTP:X-Value} subject=%{HTTP:X-Subject} prop=a:%{HTTP:X-A} "
+         "prop=b:%{HTTP:X-B} "
          "prop=c:%{HTTP:X-C} prop=d:%{HTTP:X-A}\n"
          "</Location>\n");
 }
@@ -32,7 +33,12 @@ static const char *fresh_key(void)
 static const h_response_t *post_as(const char *key, const char *type, const char *const *headers, const char *body,
                                    const char *query)
 {
-    h_request_t request = { .method = "POST", .path = h_format("/v1/usage/events%s", query), .key = key, .headers = headers, .body = body, .type = type };
+    h_request_t request = { .method = "POST",
+                            .path = h_format("/v1/usage/events%s", query),
+                            .key = key,
+                            .headers = headers,
+                            .body = body,
+                            .type = type };
     return h_send(&request);
 }
 
@@ -58,7 +64,8 @@ static const char *total(const char *key, const char *meter, const char *query)
 START_TEST(five_forms_count_alike)
 {
     static const char *const binary[] = { "ce-specversion: 1.0", "ce-id: 5", "ce-source: s", "ce-type: t", NULL };
-    const char *key = fresh_key(), *event = "{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"data\":{}}";
+    const char *key = fresh_key(),
+               *event = "{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"data\":{}}";
     char one[200], two[200];
 
     snprintf(one, sizeof one, event, 1);
@@ -80,9 +87,10 @@ END_TEST
 START_TEST(a_batch_is_stored_whole_or_not_at_all)
 {
     const char *key = fresh_key();
-    const h_response_t *r = h_post("/v1/usage/events", key,
-                                   "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\","
-                                   "\"time\":\"yesterday\"},{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":1e40}}]");
+    const h_response_t *r =
+        h_post("/v1/usage/events", key,
+               "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\","
+               "\"time\":\"yesterday\"},{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":1e40}}]");
 
     h_expect_problem(r, 422, "validation_failed");
     h_expect_json(r, "/errors/0/pointer", "/1/time");
@@ -94,7 +102,8 @@ START_TEST(a_batch_is_stored_whole_or_not_at_all)
     h_expect_problem(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":"
                                                      "\"2015-05-17T10:05:03Z\"}"),
                      422, "validation_failed");
-    expect_ingest(post_as(key, NULL, NULL, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2015-05-17T10:05:03Z\"}",
+    expect_ingest(post_as(key, NULL, NULL,
+                          "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2015-05-17T10:05:03Z\"}",
                           "?backfill=true"),
                   1, 0);
 }
@@ -104,19 +113,30 @@ START_TEST(aggregations_are_exact)
 {
     static const struct {
         const char *name, *value;
-    } expected[] = { { "count", "9" }, { "sum", "100000000000000000000.35" }, { "min", "-0.5" }, { "max", "100000000000000000000.1" }, { "avg", "25000000000000000000.0875" }, { "unique_count", "5" }, { "latest", "0.5" } };
+    } expected[] = { { "count", "9" },
+                     { "sum", "100000000000000000000.35" },
+                     { "min", "-0.5" },
+                     { "max", "100000000000000000000.1" },
+                     { "avg", "25000000000000000000.0875" },
+                     { "unique_count", "5" },
+                     { "latest", "0.5" } };
     const char *key = fresh_key();
 
-    expect_ingest(h_post("/v1/usage/events", key,
-                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":100000000000000000000.1}},"
-                         "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
-                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
-                         "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
-                         "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{\"v\":\"NaN\"}}]"),
-                  5, 0);
+    expect_ingest(
+        h_post("/v1/usage/events", key,
+               "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":"
+               "100000000000000000000.1}},"
+               "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
+               "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
+               "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
+               "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{"
+               "\"v\":\"NaN\"}}]"),
+        5, 0);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         const char *name = expected[i].name;
-        make_meter(key, h_format("{\"key\":\"m-%s\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"%s\"%s}", name, name, i ? ",\"value_property\":\"$.v\"" : ""));
+        make_meter(key,
+                   h_format("{\"key\":\"m-%s\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"%s\"%s}", name, name,
+                            i ? ",\"value_property\":\"$.v\"" : ""));
         ck_assert_str_eq(total(key, h_format("m-%s", name), ""), expected[i].value);
     }
     h_expect_json(h_get("/v1/meters/m-sum", key), "/status/invalid", "1");
@@ -128,12 +148,15 @@ START_TEST(groups_filters_and_subjects)
     const char *key = fresh_key();
     const h_response_t *r;
 
-    expect_ingest(h_post("/v1/usage/events", key,
-                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":1,\"model\":\"a\",\"region\":\"eu\"}},"
-                         "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u2\",\"data\":{\"v\":2,\"model\":\"b, c\",\"region\":\"eu\"}},"
-                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":4,\"region\":\"us\"}},"
-                         "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":8,\"model\":\"a\",\"region\":\"ap\"}}]"),
-                  4, 0);
+    expect_ingest(
+        h_post("/v1/usage/events", key,
+               "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":1,\"model\":\"a\","
+               "\"region\":\"eu\"}},"
+               "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u2\",\"data\":{\"v\":2,\"model\":\"b, "
+               "c\",\"region\":\"eu\"}},"
+               "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"u1\",\"data\":{\"v\":4,\"region\":\"us\"}},"
+               "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":8,\"model\":\"a\",\"region\":\"ap\"}}]"),
+        4, 0);
     make_meter(key, "{\"key\":\"v\",\"name\":\"v\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
                     "\"group_by\":{\"model\":\"$.model\"},\"filters\":{\"region\":[\"eu\",\"us\"]}}");
     ck_assert_str_eq(total(key, "v", ""), "7");
@@ -174,11 +197,14 @@ START_TEST(days_are_the_calendars)
     for (size_t i = 0; i < sizeof days / sizeof *days; i++) {
         const char *key = fresh_key();
         const h_response_t *r;
-        expect_ingest(post_as(key, NULL, NULL, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", days[i].time),
+        expect_ingest(post_as(key, NULL, NULL,
+                              h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", days[i].time),
                               "?backfill=true"),
                       1, 0);
         make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
-        r = h_get(h_format("/v1/meters/n/usage?window=day&timezone=%s&from=%s&to=%s", days[i].zone, days[i].from, days[i].to), key);
+        r = h_get(
+            h_format("/v1/meters/n/usage?window=day&timezone=%s&from=%s&to=%s", days[i].zone, days[i].from, days[i].to),
+            key);
         h_expect_json(r, "/data/0/window_start", days[i].start);
         h_expect_json(r, "/data/0/window_end", days[i].end);
     }
@@ -194,10 +220,11 @@ START_TEST(windows_tile_the_range)
     make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
     for (size_t z = 0; z < sizeof zones / sizeof *zones; z++) {
         for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
-            const h_response_t *r = h_get(h_format("/v1/meters/n/usage?window=%s&timezone=%s&fill=zero&from=2026-03-01T00:00:00Z"
-                                                   "&to=2026-11-15T00:00:00Z",
-                                                   windows[w], zones[z]),
-                                          key);
+            const h_response_t *r =
+                h_get(h_format("/v1/meters/n/usage?window=%s&timezone=%s&fill=zero&from=2026-03-01T00:00:00Z"
+                               "&to=2026-11-15T00:00:00Z",
+                               windows[w], zones[z]),
+                      key);
             json_t *data = json_object_get(h_json(r), "data");
             size_t n = json_array_size(data);
             ck_assert_int_gt((int)n, 8);
@@ -214,7 +241,8 @@ END_TEST
 START_TEST(platform_meters_are_in_every_tenant)
 {
     const char *key = fresh_key(), *name = h_format("platform-%d", (int)getpid());
-    const char *body = h_format("{\"key\":\"%s\",\"name\":\"p\",\"event_type\":\"t\",\"aggregation\":\"count\",\"scope\":\"all\"}", name);
+    const char *body =
+        h_format("{\"key\":\"%s\",\"name\":\"p\",\"event_type\":\"t\",\"aggregation\":\"count\",\"scope\":\"all\"}", name);
 
     h_expect_problem(h_post("/v1/meters", key, body), 403, "forbidden");
     make_meter(h_admin_key(), body);
@@ -278,8 +306,9 @@ START_TEST(a_quantity_is_kept_whatever_stands_beside_it)
                     "\"value_property\":\"$.value\"}");
     for (int i = 0; i < 3; i++) {
         static const char fills[] = { 'x', '\x80', '\\' };
-        const char *headers[] = { "X-Value: 1000.000000000000000001", filled("X-Subject", 'y', 250), filled("X-A", fills[i], 256),
-                                  filled("X-B", fills[i], 256), filled("X-C", fills[i], 256), NULL };
+        const char *headers[] = { "X-Value: 1000.000000000000000001", filled("X-Subject", 'y', 250),
+                                  filled("X-A", fills[i], 256), filled("X-B", fills[i], 256),
+                                  filled("X-C", fills[i], 256), NULL };
         h_request_t request = { .path = "/long/x", .key = key, .headers = headers };
         h_expect(h_send(&request), 404);
     }
@@ -322,7 +351,9 @@ START_TEST(what_was_acknowledged_is_in_the_answer)
 
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&ahead));
     make_meter(key, "{\"key\":\"a\",\"name\":\"a\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
-    expect_ingest(h_post("/v1/usage/events", key, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", text)), 1, 0);
+    expect_ingest(
+        h_post("/v1/usage/events", key, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", text)), 1,
+        0);
     ck_assert_str_eq(total(key, "a", ""), "1");
     ck_assert_str_eq(total(key, "a", "?window=hour"), "1");
     ck_assert_str_eq(total(key, "a", "?from=2020-01-01T00:00:00Z"), "1");
@@ -336,11 +367,14 @@ START_TEST(groups_are_named_by_value)
     const h_response_t *r;
 
     expect_ingest(h_post("/v1/usage/events", key,
-                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5}},{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5.0}},"
-                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a,b\"}},{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a\"}},"
+                         "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":5}},{\"id\":\"2\",\"source\":\"s\","
+                         "\"type\":\"t\",\"data\":{\"m\":5.0}},"
+                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"a,b\"}},{\"id\":\"4\",\"source\":"
+                         "\"s\",\"type\":\"t\",\"data\":{\"m\":\"a\"}},"
                          "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"\"}}]"),
                   5, 0);
-    make_meter(key, "{\"key\":\"g\",\"name\":\"g\",\"event_type\":\"t\",\"aggregation\":\"count\",\"group_by\":{\"m\":\"$.m\"}}");
+    make_meter(key,
+               "{\"key\":\"g\",\"name\":\"g\",\"event_type\":\"t\",\"aggregation\":\"count\",\"group_by\":{\"m\":\"$.m\"}}");
     r = h_get("/v1/meters/g/usage?group_by=m", key);
     h_expect_json(r, "/data/1/group/m", "5");
     h_expect_json(r, "/data/1/value", "2");
@@ -360,12 +394,14 @@ START_TEST(entity_tags_tell_representations_apart)
     const char *key = fresh_key(), *tag, *headers[2] = { NULL, NULL };
     h_request_t request = { .path = "/v1/meters/e", .key = key, .headers = headers };
 
-    make_meter(key, "{\"key\":\"e\",\"name\":\"e\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\"}");
+    make_meter(key,
+               "{\"key\":\"e\",\"name\":\"e\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\"}");
     tag = h_header(h_get("/v1/meters/e", key), "etag");
     ck_assert_str_eq(h_header(h_get("/v1/meters/e", key), "etag"), tag);
     headers[0] = h_format("If-None-Match: %s", tag);
     h_expect(h_send(&request), 304);
-    expect_ingest(h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":\"junk\"}}"), 1, 0);
+    expect_ingest(
+        h_post("/v1/usage/events", key, "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":\"junk\"}}"), 1, 0);
     h_expect(h_send(&request), 200); /* status.invalid has moved */
     request.method = "PATCH";
     request.body = "{\"name\":\"f\"}";

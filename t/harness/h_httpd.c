@@ -51,11 +51,14 @@ static void sanitizer_environment(void)
     const char *preload = setting("METERPLEX_PRELOAD", MPX_PRELOAD);
 
     if (!done++ && *preload) {
+        /* from the run directory: a checkout under /root is closed to the user that children become */
+        const char *text = h_read_file(h_format("%s/t/harness/lsan.supp", setting("top_srcdir", MPX_SRCDIR)));
+
         h_httpd_setenv(h_format("LD_PRELOAD=%s", preload));
         h_httpd_setenv("ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1");
         /* the report in the error log is what counts; the process that detaches itself must not fail by its leaks */
-        h_httpd_setenv(h_format("LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=%s/t/harness/lsan.supp",
-                                setting("top_srcdir", MPX_SRCDIR)));
+        h_httpd_setenv(h_format("LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=%s",
+                                h_file("lsan.supp", text ? text : "")));
     }
 }
 
@@ -397,13 +400,15 @@ void h_print_logs(void)
     }
 }
 
-/* LeakSanitizer's own tracer can die ("Tracer caught signal 11") when a child ends while its threads are still being made: that
+/* LeakSanitizer's own tracer can die ("Tracer caught signal 11") when a child ends while its threads are still being
+ * made: that
  * child's leaks were then not looked for. No finding about the modules, but said, so that nobody takes it for a look. Every
  * other line of a sanitizer is an alarm. */
 static int leak_check_failed(const char *line)
 {
     static int said;
-    int failed = strstr(line, "==LeakSanitizer has encountered a fatal error.") || strstr(line, "==HINT: LeakSanitizer does not work");
+    int failed = strstr(line, "==LeakSanitizer has encountered a fatal error.")
+        || strstr(line, "==HINT: LeakSanitizer does not work");
 
     if (failed && !said++) {
         printf("# the leaks of a child could not be looked for: LeakSanitizer's tracer died (%s)\n", line);

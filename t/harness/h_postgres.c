@@ -186,11 +186,12 @@ int h_pooler_start(int connections)
     const char *dir = h_make_dir("pgbouncer", pg_user(), 0755);
     int pooler_port = h_free_port();
     /* auth_type any: whoever comes becomes httpd's role */
-    const char *file = h_file("pgbouncer/pgbouncer.ini",
-                              h_format("[databases]\nmeterplex = host=127.0.0.1 port=%d dbname=meterplex user=meterplex pool_size=%d\n"
-                                       "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"
-                                       "auth_type = any\npool_mode = transaction\nmax_client_conn = 200\n",
-                                       port, connections, pooler_port));
+    const char *file =
+        h_file("pgbouncer/pgbouncer.ini",
+               h_format("[databases]\nmeterplex = host=127.0.0.1 port=%d dbname=meterplex user=meterplex pool_size=%d\n"
+                        "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\n"
+                        "auth_type = any\npool_mode = transaction\nmax_client_conn = 200\n",
+                        port, connections, pooler_port));
     const char *argv[] = { "/usr/sbin/pgbouncer", file, NULL };
     h_spawn_t spawn = { .argv = argv, .user = pg_user(), .log = h_format("%s/pgbouncer.log", dir), .background = 1 };
 

@@ -422,7 +422,8 @@ typedef struct seen {
     int wrong;
 } seen_t;
 
-static void see(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value, apr_size_t len, void *baton)
+static void see(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, const void *value, apr_size_t len,
+                void *baton)
 {
     unsigned char expected[MPX_CACHE_DIGEST];
     seen_t *seen = baton;
@@ -430,8 +431,8 @@ static void see(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used, c
 
     memcpy(&n, value, 8);
     digest_of(n, expected);
-    seen->wrong += n >= sizeof seen->times || memcmp(expected, digest, sizeof expected) != 0 || !value_is_whole(n, value, len)
-        || used != T0;
+    seen->wrong += n >= sizeof seen->times || memcmp(expected, digest, sizeof expected) != 0
+        || !value_is_whole(n, value, len) || used != T0;
     if (n < sizeof seen->times) {
         seen->times[n]++;
     }
@@ -448,7 +449,8 @@ START_TEST(a_walk_in_steps_shows_each_once)
 
     for (uint64_t n = 0; n < 60; n++) {
         digest_of(n, digest);
-        ck_assert(mpx_cache_store(cache, &ticket, digest, labels, value, value_of(n, 0, lengths[n % 3], value), APR_INT64_MAX, T0));
+        ck_assert(mpx_cache_store(cache, &ticket, digest, labels, value, value_of(n, 0, lengths[n % 3], value),
+                                  APR_INT64_MAX, T0));
     }
     for (int i = 0; i < 4; i++) {
         seen_t seen = { { 0 }, 0 };
@@ -461,7 +463,8 @@ START_TEST(a_walk_in_steps_shows_each_once)
         } while (from != 0);
         ck_assert_int_eq(seen.wrong, 0);
         for (int n = 0; n < 60; n++) {
-            ck_assert_msg(seen.times[n] == 1, "value %d was shown %d times in steps of %lu", n, seen.times[n], (unsigned long)steps[i]);
+            ck_assert_msg(seen.times[n] == 1, "value %d was shown %d times in steps of %lu", n, seen.times[n],
+                          (unsigned long)steps[i]);
         }
         from = all + 5; /* of a greater cache that there was before */
         mpx_cache_walk(cache, &from, 1, see, &seen);

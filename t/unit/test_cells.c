@@ -88,7 +88,8 @@ START_TEST(changing_hands_admits_nobody_too_often)
     while (wait(NULL) > 0) {
     }
     for (int k = 0; k < KEYS; k++) {
-        ck_assert_msg(passed[k] <= SECONDS + 1, "key %d passed %llu times in %d s", k, (unsigned long long)passed[k], SECONDS);
+        ck_assert_msg(passed[k] <= SECONDS + 1, "key %d passed %llu times in %d s", k, (unsigned long long)passed[k],
+                      SECONDS);
         ck_assert_msg(passed[k] >= SECONDS / 2, "key %d passed only %llu times", k, (unsigned long long)passed[k]);
     }
 }

@@ -311,8 +311,10 @@ START_TEST(ndjson_values)
     apr_size_t before = rules.json.values;
 
     rules.json.values = 40;
-    ck_assert_int_eq(read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]", &syntax), 2);
-    ck_assert_int_eq(read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n0", &syntax), -1);
+    ck_assert_int_eq(
+        read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]", &syntax), 2);
+    ck_assert_int_eq(
+        read_ndjson("[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]\n0", &syntax), -1);
     ck_assert_str_eq(syntax.message, "too many values");
     ck_assert_uint_eq(syntax.offset, 80);
     rules.json.values = before;

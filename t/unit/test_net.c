@@ -136,13 +136,11 @@ START_TEST(blocks_are_a_matter_of_bits)
     srandom((unsigned)tap_seed(20261120));
     for (int round = 0; round < 20000; round++) {
         int v4 = round % 2, from = v4 ? 12 : 0, bits = (int)(random() % (v4 ? 33 : 129)), same = 1;
-        unsigned char base[16], addr[16];
+        unsigned char base[16] = { 0 }, addr[16] = { 0 };
         char text[INET6_ADDRSTRLEN + 8], other[INET6_ADDRSTRLEN];
 
         for (int i = 0; i < 128; i++) {
             unsigned char mask = (unsigned char)(0x80 >> i % 8);
-            base[i / 8] = (unsigned char)(i % 8 ? base[i / 8] : 0);
-            addr[i / 8] = (unsigned char)(i % 8 ? addr[i / 8] : 0);
             if (i >= from * 8 && i < from * 8 + bits && random() % 2) {
                 base[i / 8] |= mask;
             }

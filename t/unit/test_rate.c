@@ -114,7 +114,7 @@ START_TEST(no_stretch_of_time_admits_more_than_it_says)
     for (int round = 0; round < 60; round++) {
         mpx_rate_t rate = { 1 + (apr_uint64_t)random() % (round % 3 ? 50 : 1000000000), periods[random() % 4],
                             1 + (apr_uint64_t)random() % 20 };
-        apr_uint64_t when[REQUESTS], cost[REQUESTS], now = NS + (apr_uint64_t)random(), tat = 0;
+        apr_uint64_t when[REQUESTS] = { 0 }, cost[REQUESTS] = { 0 }, now = NS + (apr_uint64_t)random(), tat = 0;
         int n = 0;
 
         for (int i = 0; i < REQUESTS; i++) {
