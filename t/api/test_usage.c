@@ -347,9 +347,10 @@ START_TEST(what_was_acknowledged_is_in_the_answer)
 {
     const char *key = fresh_key();
     time_t ahead = time(NULL) + 3600;
+    struct tm parts;
     char text[40];
 
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&ahead));
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&ahead, &parts));
     make_meter(key, "{\"key\":\"a\",\"name\":\"a\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
     expect_ingest(
         h_post("/v1/usage/events", key, h_format("{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\"}", text)), 1,
