@@ -135,6 +135,7 @@ static void modules_are_loadable(doctor_t *d)
     const char *argv[] = { d->httpd, "-t", "-f", NULL, NULL };
     apr_file_t *file;
     apr_size_t len;
+    int status = -1;
 
     directory = mkdtemp(template);
     if (directory == NULL) {
@@ -151,7 +152,7 @@ static void modules_are_loadable(doctor_t *d)
         == APR_SUCCESS) {
         apr_file_write_full(file, conf, len, NULL);
         apr_file_close(file);
-        run_program(pool, argv, &output);
+        status = run_program(pool, argv, &output);
         apr_file_remove(argv[3], pool);
     }
     apr_file_remove(apr_pstrcat(pool, directory, "/error.log", NULL), pool);
@@ -161,6 +162,10 @@ static void modules_are_loadable(doctor_t *d)
     if (problem) {
         doctor_say(d, FOUND_WRONG, "modules", "httpd cannot load them: %s; build them for this httpd (--with-apxs)",
                    problem);
+    }
+    else if (status != 0 && strstr(output, "MeterplexKeyFile") == NULL) {
+        /* loaded, they refuse to run for want of a key file; whatever else ends httpd is worth its own words */
+        doctor_say(d, FOUND_WRONG, "modules", "httpd ends while it loads them: %s", first_line(pool, output));
     }
     else {
         doctor_say(d, FOUND_OK, "modules", "%s, loaded by this httpd", d->modules);

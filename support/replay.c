@@ -263,5 +263,10 @@ int main(int argc, char **argv)
     }
     printf(", %lu without an answer, %lu lines that are no request\n", unanswered, skipped);
     fclose(log);
+    for (i = 0; connections && i < 4; i++) {
+        drop_connection(&connections[i]);
+    }
+    free(connections);
+    apr_terminate();
     return unanswered || skipped;
 }

@@ -181,10 +181,12 @@ static apr_status_t run_nested(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *
 
 static apr_status_t borrow(mpx_call_t *call, mpx_db_t **db)
 {
-    apr_status_t rv = call->source->borrow(call->source, call->pool, db);
+    /* A request that asks twice (who is it, then what it wants) waits once: its answer is out within a second. */
+    apr_status_t rv = call->gave_up ? APR_TIMEUP : call->source->borrow(call->source, call->pool, db);
     if (rv == APR_SUCCESS) {
         return APR_SUCCESS;
     }
+    call->gave_up = 1;
     mpx_fail(call, MPX_P_UNAVAILABLE, "%s",
              APR_STATUS_IS_TIMEUP(rv) ? "Every database connection is in use; try again."
                                       : "The database is not available; try again.");

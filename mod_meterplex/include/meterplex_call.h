@@ -96,6 +96,7 @@ typedef struct mpx_call {
     mpx_uuid_t tenant;                /* the tenant acted in: row level security shows its rows only */
     int acting_as_platform;           /* a platform administrator in a tenant not its own */
     const mpx_rootkey_t *rootkey;     /* the first of the configured keys */
+    int gave_up;                      /* no connection was to be had once: the rest of the call does not wait again */
     const char *request_id;
     const char *client;               /* address, for audit rows; or NULL */
     apr_time_t now;                   /* one clock reading for the whole call */

@@ -440,6 +440,7 @@ START_TEST(doctor_finds_what_is_wrong)
     ck_assert_msg(output.status == 0, "%s", output.error);
     output = h_ctl("doctor", "--json", "--modules", broken, NULL);
     ck_assert_str_eq(finding(&output, "modules"), "wrong");
+    ck_assert_ptr_null(strstr(output.error, "MeterplexKeyFile")); /* what httpd says is read, and not shown in between */
 
     output = h_ctl("doctor", "--json", "--httpd", "/nonexistent/httpd", NULL);
     ck_assert_int_eq(output.status, 1);
