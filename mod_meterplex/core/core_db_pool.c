@@ -68,10 +68,25 @@ static void unlock(db_pool_t *p)
 }
 
 /* Any thread; not under the mutex. */
+static mpx_metric_t metric_up = -1; /* shared: what the child that looked last has seen */
+
+void core_db_metrics_open(void)
+{
+    metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last has seen it.",
+                                 NULL);
+    mpx_metric_set(metric_up, 1); /* until somebody has looked */
+}
+
+int core_db_seen_down(void)
+{
+    return mpx_database_down() || (metric_up >= 0 && mpx_metric_value(metric_up) == 0);
+}
+
 static void set_down(db_pool_t *p, int down, const char *why)
 {
     lock(p);
     if (p->down != down) {
+        mpx_metric_set(metric_up, !down);
         p->down = down;
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
                      down ? "is away" : "is back", why);
@@ -405,7 +420,10 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
                 heart_renew(p);
             }
             /* A pulse that fails while statements succeed is about its own connection. */
-            if (!beats(p, scratch) && apr_time_now() - p->last_ok > PULSE_INTERVAL) {
+            if (beats(p, scratch)) {
+                mpx_metric_set(metric_up, 1); /* whoever has seen it away may not be there any more */
+            }
+            else if (apr_time_now() - p->last_ok > PULSE_INTERVAL) {
                 set_down(p, 1, "no sign of life");
             }
         }
@@ -457,6 +475,19 @@ static void listeners_stop(db_pool_t *p)
     unlock(p);
 }
 
+/* Under the mutex: wait until everything that was borrowed is back, so long at the most. */
+static void await_returns(db_pool_t *p, apr_interval_time_t longest)
+{
+    apr_time_t deadline = apr_time_now() + longest;
+
+    while (p->borrowed > 0 && apr_time_now() < deadline) {
+        apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(20));
+    }
+}
+
+/* Requests have ended, a job may be in the middle of a transaction: its thread is ended by mod_watchdog after us, and would
+ * work on a connection that mod_dbd has freed. It gets the time that a transaction takes, then is told that the database is
+ * gone, which it heeds within one turn of its waiting. */
 static apr_status_t pool_stop(void *data)
 {
     db_pool_t *p = data;
@@ -466,6 +497,9 @@ static apr_status_t pool_stop(void *data)
     p->stopping = 1;
     apr_thread_cond_broadcast(p->wanted);
     apr_thread_cond_broadcast(p->available);
+    await_returns(p, apr_time_from_sec(1));
+    p->down = 1;
+    await_returns(p, apr_time_from_sec(1));
     unlock(p);
     apr_thread_join(&ignored, p->opener);
     apr_thread_join(&ignored, p->pulse);

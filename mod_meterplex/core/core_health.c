@@ -11,7 +11,7 @@ static int nparts;
 
 static mpx_health_e database_health(apr_pool_t *pool, const char **detail)
 {
-    if (mpx_database_down()) {
+    if (core_db_seen_down()) {
         *detail = "PostgreSQL does not answer";
         return MPX_HEALTH_DOWN;
     }

@@ -79,6 +79,8 @@ typedef struct core_exchange {
 void core_reply_problem(core_exchange_t *exchange);
 /* Body and media type (core_body.c). @return APR_SUCCESS, or MPX_FAILED with the problem set */
 apr_status_t core_body_read(mpx_http_t *http);
+void core_db_metrics_open(void); /* post_config */
+int core_db_seen_down(void);     /* by any child of this node */
 /* Refuse query parameters that the route does not know. */
 apr_status_t core_query_check(mpx_http_t *http);
 /* Run the route's handler under an Idempotency-Key, or without when the request has none. */

@@ -28,7 +28,11 @@ static int core_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
     }
     rv = core_config_open(pconf, s);
     rv = rv == OK ? core_shm_open(pconf, s) : rv;
-    return rv == OK ? core_metrics_open(pconf, s) : rv;
+    rv = rv == OK ? core_metrics_open(pconf, s) : rv;
+    if (rv == OK) {
+        core_db_metrics_open();
+    }
+    return rv;
 }
 
 /* After the other rooms': their jobs are registered. */
