@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -293,6 +294,53 @@ START_TEST(a_restart_of_the_database_under_load_doubles_nothing)
 }
 END_TEST
 
+static int waits_for_a_lock(void)
+{
+    return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex' AND wait_event_type = 'Lock'")) > 0;
+}
+
+/* A job is in the middle of its transaction when its child ends. The child must end without a crash (the alarming lines of the
+ * log are looked at when this program ends), and soon. */
+static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
+{
+    const char *key = fresh_key();
+    long long begun;
+    pid_t locker;
+
+    h_expect(h_get("/sold/x", key), 404); /* its last use is written down within three seconds */
+    locker = fork();
+    if (locker == 0) {
+        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
+               "BEGIN; LOCK TABLE identity.api_keys; SELECT pg_sleep(7); COMMIT", NULL);
+        _exit(127);
+    }
+    H_WAIT(6, waits_for_a_lock());
+    begun = h_now_ms();
+    end(h_main_httpd);
+    ck_assert_msg(h_now_ms() - begun < 6000, "it took %lld ms", h_now_ms() - begun);
+    waitpid(locker, NULL, 0);
+    H_WAIT(5, ready());
+    ck_assert(!h_httpd_logged(h_main_httpd, "Segmentation fault"));
+}
+
+START_TEST(a_reload_in_the_middle_of_a_job)
+{
+    end_in_the_middle_of_a_job(h_httpd_graceful);
+}
+END_TEST
+
+static void stop_and_start(h_httpd_t *httpd)
+{
+    h_httpd_stop(httpd);
+    h_httpd_start(httpd);
+}
+
+START_TEST(a_stop_in_the_middle_of_a_job)
+{
+    end_in_the_middle_of_a_job(stop_and_start);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("faults");
@@ -304,6 +352,8 @@ int main(void)
     tcase_add_test(tcase, killed_processes_lose_and_double_nothing);
     tcase_add_test(tcase, a_restart_of_the_database_under_load_doubles_nothing);
     tcase_add_test(tcase, fifty_reloads_lose_nothing);
+    tcase_add_test(tcase, a_reload_in_the_middle_of_a_job);
+    tcase_add_test(tcase, a_stop_in_the_middle_of_a_job);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }
