@@ -23,6 +23,7 @@
 #define POOLED_RECHECK apr_time_from_sec(60) /* between two looks whether a pooler still stands in between */
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define RETRY_INTERVAL apr_time_from_msec(250)
+#define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
 #define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
@@ -45,7 +46,6 @@ typedef struct db_pool {
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
     apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
-    int listening;     /* threads inside mpx_listen_wait() */
     mpx_db_t *heart;   /* the pulse's own; NULL until a first connection has been made */
     mpx_db_t *pattern; /* the first heart, kept to the end: its parameters are those of every further connection */
     volatile int down;
@@ -459,51 +459,51 @@ static void listener_close(listener_t *l)
     }
 }
 
-/* A job's thread may still be waiting for notifications; it notices within a turn. */
-static void listeners_stop(db_pool_t *p)
+/* No job runs any more. */
+static void listeners_stop(void)
 {
-    apr_time_t deadline = apr_time_now() + apr_time_from_sec(2);
     listener_t *l;
 
-    lock(p);
-    while (p->listening > 0 && apr_time_now() < deadline) {
-        apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(50));
-    }
-    for (l = p->listening > 0 ? NULL : listeners; l; l = l->next) {
+    for (l = listeners; l; l = l->next) {
         listener_close(l);
     }
-    unlock(p);
 }
 
-/* Under the mutex: wait until everything that was borrowed is back, so long at the most. */
+/* Wait until everything that was borrowed is back. @param longest microseconds; below 0: without end */
 static void await_returns(db_pool_t *p, apr_interval_time_t longest)
 {
     apr_time_t deadline = apr_time_now() + longest;
 
-    while (p->borrowed > 0 && apr_time_now() < deadline) {
+    lock(p);
+    while (p->borrowed > 0 && (longest < 0 || apr_time_now() < deadline)) {
         apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(20));
     }
+    unlock(p);
 }
 
-/* Requests have ended, a job may be in the middle of a transaction: its thread is ended by mod_watchdog after us, and would
- * work on a connection that mod_dbd has freed. It gets the time that a transaction takes, then is told that the database is
- * gone, which it heeds within one turn of its waiting. */
+/* HTTP/1 requests have ended; a job, or a stream of HTTP/2, may be in the middle of a transaction, and mod_dbd's pool is
+ * destroyed next, connections in use or not. They get the time that a transaction takes, then are told that the database
+ * is gone, which whoever waits for it heeds within one turn. From there on nothing bounds the wait: to free what is in
+ * use is a crash, and a child that does not end is httpd's to kill. */
 static apr_status_t pool_stop(void *data)
 {
     db_pool_t *p = data;
     apr_status_t ignored;
+    apr_time_t begun = apr_time_now();
 
     lock(p);
     p->stopping = 1;
     apr_thread_cond_broadcast(p->wanted);
     apr_thread_cond_broadcast(p->available);
-    await_returns(p, apr_time_from_sec(1));
-    p->down = 1;
-    await_returns(p, apr_time_from_sec(1));
     unlock(p);
+    core_jobs_end(STOP_PATIENCE);
+    await_returns(p, begun + STOP_PATIENCE - apr_time_now() > 0 ? begun + STOP_PATIENCE - apr_time_now() : 0);
+    p->down = 1;
+    core_jobs_end(-1);
+    await_returns(p, -1);
     apr_thread_join(&ignored, p->opener);
     apr_thread_join(&ignored, p->pulse);
-    listeners_stop(p);
+    listeners_stop();
     bury_dead(p);
     while (p->nidle > 0) {
         hand_back(p, p->idle[--p->nidle].db);
@@ -700,23 +700,10 @@ apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_t
                              void *baton, int *reconnected)
 {
     db_pool_t *p = db_pool;
-    apr_status_t rv;
 
     *reconnected = 0;
     if (p == NULL) {
         return APR_EGENERAL;
     }
-    lock(p);
-    if (p->stopping) {
-        unlock(p);
-        return APR_EGENERAL;
-    }
-    p->listening++;
-    unlock(p);
-    rv = listen_wait(p, job, channel, timeout, fn, baton, reconnected);
-    lock(p);
-    p->listening--;
-    apr_thread_cond_broadcast(p->available);
-    unlock(p);
-    return rv;
+    return p->stopping ? APR_EGENERAL : listen_wait(p, job, channel, timeout, fn, baton, reconnected);
 }

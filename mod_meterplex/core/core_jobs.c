@@ -6,6 +6,7 @@
 
 #include "ap_mpm.h"
 #include "apr_strings.h"
+#include "apr_thread_cond.h"
 #include "mod_watchdog.h"
 
 #include "core_sql.h"
@@ -36,6 +37,14 @@ typedef struct job {
 static job_t jobs[JOBS_MAX];
 static int njobs;
 
+/* Of this child. mod_watchdog never joins its threads there: they go on while pools are destroyed, and to the last
+ * instruction of exit(). So it is known here who is inside a job, and nobody begins one after the end. */
+static struct {
+    apr_thread_mutex_t *mutex;
+    apr_thread_cond_t *left;
+    int running, ended;
+} life;
+
 static APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *watchdog_get;
 static APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *watchdog_register;
 
@@ -63,6 +72,59 @@ int mpx_job_stopping(void)
 {
     int state;
     return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING;
+}
+
+void core_jobs_child_init(apr_pool_t *pchild, server_rec *s)
+{
+    apr_pool_t *own;
+
+    apr_pool_create_unmanaged_ex(&own, NULL, NULL); /* outlives pchild, as the threads do */
+    apr_pool_tag(own, "mpx_jobs");
+    if (apr_thread_mutex_create(&life.mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
+        || apr_thread_cond_create(&life.left, own) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "no mutex can be had: this child runs no background jobs");
+        life.mutex = NULL;
+    }
+}
+
+int core_jobs_end(apr_interval_time_t longest)
+{
+    apr_time_t deadline = apr_time_now() + longest;
+    int running;
+
+    if (life.mutex == NULL) {
+        return 1;
+    }
+    apr_thread_mutex_lock(life.mutex);
+    life.ended = 1;
+    while (life.running > 0 && (longest < 0 || apr_time_now() < deadline)) {
+        apr_thread_cond_timedwait(life.left, life.mutex, apr_time_from_msec(50));
+    }
+    running = life.running;
+    apr_thread_mutex_unlock(life.mutex);
+    return running == 0;
+}
+
+static int enter(void)
+{
+    int may;
+
+    if (life.mutex == NULL) {
+        return 0;
+    }
+    apr_thread_mutex_lock(life.mutex);
+    may = !life.ended;
+    life.running += may;
+    apr_thread_mutex_unlock(life.mutex);
+    return may;
+}
+
+static void leave(void)
+{
+    apr_thread_mutex_lock(life.mutex);
+    life.running--;
+    apr_thread_cond_signal(life.left);
+    apr_thread_mutex_unlock(life.mutex);
 }
 
 static apr_uint64_t monotonic_ms(void)
@@ -161,9 +223,12 @@ static apr_status_t on_watchdog(int state, void *data, apr_pool_t *pool)
 {
     job_t *job = data;
 
-    if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && apr_time_now() >= job->not_before
-        && (job->scope == MPX_JOB_CHILD || node_lease_held(job))) {
-        run_job(job, pool);
+    if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && apr_time_now() >= job->not_before && enter()) {
+        if (job->scope == MPX_JOB_CHILD || node_lease_held(job)) {
+            run_job(job, pool);
+            apr_pool_clear(pool); /* rows of the database are given back before the job counts as left */
+        }
+        leave();
     }
     return APR_SUCCESS; /* anything else would unschedule the job for the life of the child */
 }

@@ -52,6 +52,10 @@ mpx_db_source_t *core_db_source(void);
 /* --- Jobs (core_jobs.c) ------------------------------------------------------------------------------------------------------------ */
 void core_jobs_reset(apr_pool_t *pconf);
 int core_jobs_start(apr_pool_t *pconf, server_rec *s); /* post_config, after every room's: makes the watchdogs */
+void core_jobs_child_init(apr_pool_t *pchild, server_rec *s); /* before mod_watchdog's, which starts the threads */
+/* While the child ends, from its main thread: no job begins any more; wait until none runs.
+ * @param longest  microseconds; below 0: without end @return 1 when none runs */
+int core_jobs_end(apr_interval_time_t longest);
 
 /* --- Metrics and health (core_metrics.c, core_health.c) ------------------------------------------------------------------------------ */
 void core_metrics_reset(apr_pool_t *pconf);

@@ -59,6 +59,7 @@ static void core_register_hooks(apr_pool_t *pool)
     ap_hook_check_config(core_check_config, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_config(core_post_config, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_config(core_post_config_last, NULL, before_watchdog, APR_HOOK_LAST - 1);
+    ap_hook_child_init(core_jobs_child_init, NULL, before_watchdog, APR_HOOK_FIRST);
     ap_hook_child_init(core_db_child_init, core_db_after, NULL, APR_HOOK_LAST);
     core_request_register(pool);
     core_problem_register(pool);

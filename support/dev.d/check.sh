@@ -138,12 +138,13 @@ check_up() {
 }
 
 dev_check() {
-    local kind tests= want_sanitize=no want_dist=no want_clang=no want_plain=no want_up=no
+    local kind tests= asked=yes want_sanitize=no want_dist=no want_clang=no want_plain=no want_up=no
     # shellcheck disable=SC2086
     need_packages $PACKAGES_UP $PACKAGES_TESTS
     trap on_interrupt INT TERM
     trap stop_child EXIT
     if [ $# = 0 ]; then
+        asked=no
         if [ "$opt_sanitize" = yes ]; then
             set -- sanitize
         else
@@ -156,7 +157,11 @@ dev_check() {
         guard) tests="$tests \$(GUARD_TESTS)" want_plain=yes ;;
         fuzz) tests="$tests \$(FUZZ_TESTS)" want_plain=yes ;;
         api) tests="$tests \$(API_TESTS)" want_plain=yes ;;
-        fault) tests="$tests \$(FAULT_TESTS)" want_plain=yes ;;
+        fault)
+            tests="$tests \$(FAULT_TESTS)" want_plain=yes
+            # asked for by name it is a soak; among all the others it is short
+            [ "$asked" = no ] || export METERPLEX_SOAK_SECONDS=${METERPLEX_SOAK_SECONDS:-600}
+            ;;
         sanitize) want_sanitize=yes ;;
         distcheck) want_dist=yes ;;
         clang) want_clang=yes ;;

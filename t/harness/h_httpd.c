@@ -259,14 +259,24 @@ void h_httpd_start(h_httpd_t *httpd)
     }
 }
 
-void h_httpd_stop(h_httpd_t *httpd)
+static void end_by(h_httpd_t *httpd, int signal_number)
 {
     pid_t pid = h_httpd_pid(httpd), pids[256];
 
     if (pid) {
-        kill(pid, SIGTERM);
+        kill(pid, signal_number);
     }
     H_WAIT(30, h_pids_with_argument(httpd->root, pids, 256) == 0);
+}
+
+void h_httpd_stop(h_httpd_t *httpd)
+{
+    end_by(httpd, SIGTERM);
+}
+
+void h_httpd_graceful_stop(h_httpd_t *httpd)
+{
+    end_by(httpd, SIGWINCH);
 }
 
 void h_httpd_end_all(void)

@@ -119,6 +119,7 @@ h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf);
 void h_httpd_configure(h_httpd_t *httpd, const char *conf);
 void h_httpd_start(h_httpd_t *httpd);    /* returns when it answers on its port */
 void h_httpd_stop(h_httpd_t *httpd);     /* SIGTERM; waits until all its processes are gone */
+void h_httpd_graceful_stop(h_httpd_t *httpd); /* SIGWINCH; waits as h_httpd_stop() */
 void h_httpd_graceful(h_httpd_t *httpd); /* SIGUSR1; waits until the new generation is announced in the log */
 void h_httpd_kill(h_httpd_t *httpd);     /* SIGKILL to parent and children at once; waits */
 pid_t h_httpd_kill_child(h_httpd_t *httpd); /* SIGKILL to one child; waits until it is gone. @return its pid */
