@@ -47,13 +47,16 @@ static void put_everywhere(const char *key)
     get_with("/v1/auth/me?token=hidden-in-a-parameter", NULL);
 }
 
+/* Whole lines that are not about the administrator's requests before: a line is written when its answer is already out, so
+ * theirs may come late. */
 static int lines_in(const char *path)
 {
     char *text = h_read_file(path);
     int n = 0;
 
-    for (const char *c = text ? text : ""; *c; c++) {
-        n += *c == '\n';
+    for (const char *line = text ? text : "", *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        const char *other = strstr(line, "\"/v1/tenants");
+        n += !other || other > end;
     }
     free(text);
     return n;
@@ -83,7 +86,7 @@ START_TEST(no_secret_is_kept_or_logged)
     put_everywhere(secrets[2]);
 
     /* each line is an object of its own, one a request, and says where the secret stood */
-    H_WAIT(5, lines_in(log) >= 2 * REQUESTS); /* a line is written when its answer is already out */
+    H_WAIT(5, lines_in(log) >= 2 * REQUESTS);
     ck_assert_int_eq(lines_in(log), 2 * REQUESTS);
     text = h_read_file(log);
     for (const char *line = text; *line; line = strchr(line, '\n') + 1) {
