@@ -7,6 +7,7 @@
 #define USAGE_DIMENSIONS_MAX 16
 #define USAGE_FILTER_VALUES_MAX 100
 #define USAGE_WINDOWS_MAX 10000
+#define USAGE_VALUES_MAX 100000 /* of one answer: it is made in memory */
 
 typedef enum usage_aggregation {
     USAGE_COUNT, USAGE_SUM, USAGE_MIN, USAGE_MAX, USAGE_AVG, USAGE_UNIQUE_COUNT, USAGE_LATEST

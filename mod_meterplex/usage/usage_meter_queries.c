@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include <apr_hash.h>
 #include <apr_strings.h>
 
 typedef struct query_use {
@@ -150,6 +151,14 @@ static void gather_filters(mpx_call_t *call, query_use_t *use, const mpx_json_t 
     }
 }
 
+static apr_status_t too_many(mpx_call_t *call)
+{
+    return mpx_fail(call, MPX_P_VALIDATION_FAILED,
+                    "The answer has more than %d values; ask for a shorter range, longer windows, fewer groups, or one "
+                    "subject.",
+                    USAGE_VALUES_MAX);
+}
+
 /* --- Rows to values ------------------------------------------------------------------------------------------------------------------ */
 
 /* Decimal text without trailing zeros after the point. */
@@ -200,71 +209,98 @@ static void bounds_of(const query_use_t *use, int window, usage_value_t *v)
     }
 }
 
-static int same_text(const char *a, const char *b)
+/* What tells one series (subject and group) from another, as bytes: each text with its length, so that none runs into the
+ * next, and "-" for one that is not there. */
+static const char *series_key(mpx_call_t *call, const usage_value_t *v, int n, apr_ssize_t *len)
 {
-    return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static int same_series(const usage_value_t *a, const usage_value_t *b, int n)
-{
+    apr_size_t size = 1;
+    char *key, *at;
     int i;
-    for (i = 0; i < n && same_text(a->group[i], b->group[i]); i++) {
+
+    for (i = -1; i < n; i++) {
+        const char *text = i < 0 ? v->subject : v->group[i];
+        size += text ? strlen(text) + 24 : 1;
     }
-    return i == n && same_text(a->subject, b->subject);
+    key = at = apr_palloc(call->pool, size);
+    for (i = -1; i < n; i++) {
+        const char *text = i < 0 ? v->subject : v->group[i];
+        at += text ? apr_snprintf(at, size - (apr_size_t)(at - key), "%" APR_SIZE_T_FMT ":%s", strlen(text), text)
+                   : apr_snprintf(at, size - (apr_size_t)(at - key), "-");
+    }
+    *len = at - key;
+    return key;
 }
 
-/* Every series (subject and group) has a value in every window; what is missing gets the aggregation's zero. */
-static void fill(mpx_call_t *call, query_use_t *use, apr_array_header_t *rows)
+/* Number the series in the order of their first rows. @param of  for each row, the number of its series */
+static apr_array_header_t *number_series(mpx_call_t *call, const apr_array_header_t *rows, int n, int *of)
 {
-    int n = use->query->group_by->nelts, windows = use->bounds->nelts - 1, w, i, k;
-    const char *zero = usage_zero((usage_aggregation_e)usage_aggregation_of(use->meter->aggregation));
     apr_array_header_t *series = apr_array_make(call->pool, 8, sizeof(usage_value_t));
-    apr_array_header_t *out = apr_array_make(call->pool, windows, sizeof(usage_value_t));
-    int at = 0;
+    apr_hash_t *known = apr_hash_make(call->pool);
+    int i;
 
     for (i = 0; i < rows->nelts; i++) {
         const usage_value_t *row = &APR_ARRAY_IDX(rows, i, usage_value_t);
-        for (k = 0; k < series->nelts && !same_series(row, &APR_ARRAY_IDX(series, k, usage_value_t), n); k++) {
-        }
-        if (k == series->nelts) {
+        apr_ssize_t len;
+        const char *key = series_key(call, row, n, &len);
+        const int *first = apr_hash_get(known, key, len); /* the row it was first seen in */
+
+        if (first == NULL) {
+            of[i] = series->nelts;
             *(usage_value_t *)apr_array_push(series) = *row;
+            apr_hash_set(known, key, len, &of[i]);
+        }
+        else {
+            of[i] = *first;
         }
     }
+    return series;
+}
+
+/* Every series has a value in every window; what is missing gets the aggregation's zero. */
+static apr_status_t fill(mpx_call_t *call, query_use_t *use, const apr_array_header_t *rows)
+{
+    int n = use->query->group_by->nelts, windows = use->bounds->nelts - 1, w, i, k, at = 0;
+    const char *zero = usage_zero((usage_aggregation_e)usage_aggregation_of(use->meter->aggregation));
+    int *of = apr_palloc(call->pool, sizeof *of * (apr_size_t)(rows->nelts + 1));
+    apr_array_header_t *series = number_series(call, rows, n, of), *out;
+
     if (series->nelts == 0 && n == 0) {
         usage_value_t *only = apr_array_push(series);
         memset(only, 0, sizeof *only);
         only->group = apr_pcalloc(call->pool, sizeof *only->group);
         only->subject = use->query->subject;
     }
+    if ((apr_int64_t)series->nelts * windows > USAGE_VALUES_MAX) {
+        return too_many(call);
+    }
+    out = apr_array_make(call->pool, series->nelts * windows + 1, sizeof(usage_value_t));
     for (w = 1; w <= windows; w++) {
-        int first = at;
-        usage_value_t bounds = { 0 };
-        bounds_of(use, w, &bounds);
-        while (at < rows->nelts && APR_ARRAY_IDX(rows, at, usage_value_t).start == bounds.start) {
-            at++;
-        }
+        usage_value_t *in_window = (usage_value_t *)out->elts + out->nelts;
+
         for (k = 0; k < series->nelts; k++) {
             usage_value_t *v = apr_array_push(out);
             *v = APR_ARRAY_IDX(series, k, usage_value_t);
-            v->start = bounds.start;
-            v->end = bounds.end;
+            bounds_of(use, w, v);
             v->value = zero;
-            for (i = first; i < at; i++) {
-                if (same_series(v, &APR_ARRAY_IDX(rows, i, usage_value_t), n)) {
-                    v->value = APR_ARRAY_IDX(rows, i, usage_value_t).value;
-                }
-            }
         }
+        for (i = at; i < rows->nelts && APR_ARRAY_IDX(rows, i, usage_value_t).start == in_window->start; i++) {
+            in_window[of[i]].value = APR_ARRAY_IDX(rows, i, usage_value_t).value;
+        }
+        at = i;
     }
     *use->values = out;
+    return APR_SUCCESS;
 }
 
-static void read_values(mpx_call_t *call, query_use_t *use, const mpx_rows_t *rows)
+static apr_status_t read_values(mpx_call_t *call, query_use_t *use, const mpx_rows_t *rows)
 {
     int n = use->query->group_by->nelts, i;
-    apr_array_header_t *values = apr_array_make(call->pool, mpx_rows_count(rows), sizeof(usage_value_t));
+    apr_array_header_t *values;
 
-    *use->values = values;
+    if (mpx_rows_count(rows) > USAGE_VALUES_MAX) {
+        return too_many(call);
+    }
+    *use->values = values = apr_array_make(call->pool, mpx_rows_count(rows), sizeof(usage_value_t));
     for (i = 0; i < mpx_rows_count(rows); i++) {
         const char *value = mpx_rows_text(rows, i, 3), *subject = mpx_rows_text(rows, i, 1);
         usage_value_t *v;
@@ -278,15 +314,16 @@ static void read_values(mpx_call_t *call, query_use_t *use, const mpx_rows_t *ro
         v->group = read_group(call, mpx_rows_text(rows, i, 2), n);
     }
     if (use->bounds && use->query->fill_zero) {
-        fill(call, use, values);
+        return fill(call, use, values);
     }
-    else if (use->bounds == NULL && values->nelts == 0 && n == 0 && !use->query->by_subject) {
+    if (use->bounds == NULL && values->nelts == 0 && n == 0 && !use->query->by_subject) {
         usage_value_t *v = apr_array_push(values); /* one total, also of nothing */
         bounds_of(use, 0, v);
         v->value = usage_zero((usage_aggregation_e)usage_aggregation_of(use->meter->aggregation));
         v->subject = use->query->subject;
         v->group = apr_pcalloc(call->pool, sizeof *v->group);
     }
+    return APR_SUCCESS;
 }
 
 /* --- The query -------------------------------------------------------------------------------------------------------------------------- */
@@ -302,7 +339,7 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
     mpx_json_error_t error;
     mpx_json_t *group_by = NULL;
-    mpx_param_t params[10];
+    mpx_param_t params[11];
     mpx_rows_t *rows;
     apr_status_t rv;
     int i;
@@ -323,13 +360,11 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     params[7] = texts_param(call, paths);
     params[8] = texts_param(call, allowed);
     params[9] = mpx_param_text(m->value_property ? usage_path_literal(call->pool, m->value_property) : "{}");
+    params[10] = mpx_param_int(call->pool, USAGE_VALUES_MAX + 1);
     rv = mpx_tx_query(
         tx, apr_pstrcat(call->pool, SQL_usage_head, aggregates[usage_aggregation_of(m->aggregation)], SQL_usage_tail, NULL),
-        params, 10, &rows);
-    if (rv == APR_SUCCESS) {
-        read_values(call, use, rows);
-    }
-    return rv;
+        params, 11, &rows);
+    return rv == APR_SUCCESS ? read_values(call, use, rows) : rv;
 }
 
 static apr_status_t query_in(mpx_tx_t *tx, void *baton)

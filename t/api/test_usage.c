@@ -238,6 +238,43 @@ START_TEST(windows_tile_the_range)
 }
 END_TEST
 
+/* Each series in each window, what is missing as zero, in the order of the windows. */
+START_TEST(filled_series_are_whole)
+{
+    const char *key = fresh_key();
+    const char *body = "[]", *events = "";
+    const h_response_t *r;
+    json_t *data;
+
+    make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
+                    "\"group_by\":{\"g\":\"$.g\"}}");
+    for (int i = 0; i < 11; i++) { /* subject i, in hour i */
+        events = h_format("%s%s{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"%d\",\"time\":\"2026-05-01T%02d:30:00Z\","
+                          "\"data\":{\"v\":%d%s}}",
+                          events, i ? "," : "", i, i, i, i + 1, i % 2 ? ",\"g\":\"1:\"" : "");
+    }
+    body = h_format("[%s]", events);
+    expect_ingest(post_as(key, NULL, NULL, body, "?backfill=true"), 11, 0);
+    r = h_get("/v1/meters/n/usage?window=hour&group_by=subject,g&fill=zero&from=2026-05-01T00:00:00Z&to=2026-05-01T12:00:00Z",
+              key);
+    h_expect(r, 200);
+    data = json_object_get(h_json(r), "data");
+    ck_assert_uint_eq(json_array_size(data), 11 * 12);
+    for (size_t i = 0; i < json_array_size(data); i++) {
+        json_t *v = json_array_get(data, i), *g = json_object_get(json_object_get(v, "group"), "g");
+        int hour = (int)i / 11, subject = atoi(json_string_value(json_object_get(v, "subject")));
+
+        ck_assert_str_eq(json_string_value(json_object_get(v, "window_start")), h_format("2026-05-01T%02d:00:00Z", hour));
+        ck_assert_str_eq(json_string_value(json_object_get(v, "value")), subject == hour ? h_format("%d", hour + 1) : "0");
+        ck_assert(subject % 2 ? strcmp(json_string_value(g), "1:") == 0 : json_is_null(g));
+    }
+    /* what would not fit into memory is refused, and says what to do */
+    r = h_get("/v1/meters/n/usage?window=minute&group_by=subject&fill=zero&from=2026-05-01T00:00:00Z&to=2026-05-07T22:39:00Z", key);
+    h_expect_problem(r, 422, "validation_failed");
+    ck_assert_ptr_nonnull(strstr(h_json_text(r, "/detail"), "more than 100000 values"));
+}
+END_TEST
+
 START_TEST(platform_meters_are_in_every_tenant)
 {
     const char *key = fresh_key(), *name = h_format("platform-%d", (int)getpid());
@@ -424,6 +461,7 @@ int main(void)
     tcase_add_test(tcase, groups_filters_and_subjects);
     tcase_add_test(tcase, days_are_the_calendars);
     tcase_add_test(tcase, windows_tile_the_range);
+    tcase_add_test(tcase, filled_series_are_whole);
     tcase_add_test(tcase, platform_meters_are_in_every_tenant);
     tcase_add_test(tcase, finished_requests_are_counted_within_two_seconds);
     tcase_add_test(tcase, a_quantity_is_kept_whatever_stands_beside_it);
