@@ -178,13 +178,27 @@ apr_status_t mpx_request_principal(request_rec *r, const mpx_principal_t **princ
     return request->auth_status;
 }
 
+int mpx_request_is_part(const request_rec *r)
+{
+    if (r->main) {
+        return 1;
+    }
+    for (; r->prev; r = r->prev) {
+        if (r->prev->status != HTTP_OK) { /* set by ap_die() before it redirects to the document */
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int mpx_request_admit(request_rec *r)
 {
     mpx_request_t *request = mpx_request_get(r);
     int i;
 
-    if (request->admission < 0) {
+    if (request->admission < 0 || (request->admission == OK && request->admitted != r)) {
         request->admission = OK;
+        request->admitted = r;
         for (i = 0; i < nadmissions && request->admission == OK; i++) {
             request->admission = admissions[i](r, request);
         }

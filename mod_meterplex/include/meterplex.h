@@ -28,7 +28,7 @@ typedef struct mpx_request {
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */
     mpx_problem_t problem;            /* noted for the error filter */
     int admission;                    /* what mpx_request_admit() answered, -1 before */
-    const mpx_principal_t *metered;   /* set by usage when the request is admitted to a metered location */
+    const request_rec *admitted;      /* what it was asked for */
     void *limit;                      /* limit's own, in call.pool */
     void *usage;                      /* usage's own, in call.pool */
 } mpx_request_t;
@@ -48,11 +48,17 @@ MPX_DECLARE(void) mpx_authenticator_register(mpx_authenticate_fn *fn);
 typedef apr_status_t (mpx_tenant_check_fn)(mpx_call_t *call, const mpx_uuid_t *tenant);
 MPX_DECLARE(void) mpx_tenant_check_register(mpx_tenant_check_fn *fn);
 
-/* Admission (limits, later quotas): asked once for a request when its principal (maybe NULL) is known and allowed: in
- * fixups of gated locations, in the handler of API routes. @return OK, or an HTTP status with request->problem set */
+/* Is r a subrequest, or leads to an error document? Then it is part of the request that it came from, and nothing of its own
+ * is limited or counted. An internal redirect (rewriting, DirectoryIndex) is neither: where it leads is what is served. */
+MPX_DECLARE(int) mpx_request_is_part(const request_rec *r);
+
+/* Admission (limits, later quotas): asked when the principal (maybe NULL) is known and allowed: in fixups of gated locations,
+ * in the handler of API routes; again where an internal redirect leads, so what has been charged for this request must not
+ * be charged again. @return OK, or an HTTP status with request->problem set */
 typedef int (mpx_admit_fn)(request_rec *r, mpx_request_t *request);
 MPX_DECLARE(void) mpx_admission_register(mpx_admit_fn *fn);
-MPX_DECLARE(int) mpx_request_admit(request_rec *r); /* the first refusal ends it; the answer is remembered */
+/* The first refusal ends it; the answer is remembered for this request_rec, a refusal for all of the request. */
+MPX_DECLARE(int) mpx_request_admit(request_rec *r);
 
 /* Note a problem for the error filter and give the HTTP status to return from a hook. */
 MPX_DECLARE(int) mpx_problem_raise(request_rec *r, mpx_problem_code_e code, const char *format, ...) MPX_PRINTF(3, 4);

@@ -34,7 +34,7 @@ typedef struct head {
 
 typedef struct slot {
     word_t state;
-    word_t sum; /* over labels, digest, meta and value */
+    word_t sum; /* over labels, digest, meta, the state word's version and value */
     word_t digest[4];
     word_t meta; /* generation << 16 | length */
     word_t value[];
@@ -177,6 +177,7 @@ typedef struct copy {
     word_t labels[MPX_CACHE_LABELS];
     word_t digest[4];
     word_t meta;
+    word_t version; /* the state word's: what a writer writes that has slept and lost its slot fits no later version */
 } copy_t;
 
 static apr_size_t length_of(word_t meta)
@@ -205,6 +206,7 @@ static int read_slot(mpx_cache_t *cache, const table_t *t, word_t bucket, int wa
         return 0;
     }
     sum = get(&slot->sum);
+    copy->version = state >> 32;
     copy->meta = get(&slot->meta);
     for (i = 0; i < 4; i++) {
         copy->digest[i] = get(&slot->digest[i]);
@@ -272,12 +274,11 @@ mpx_cache_found_e mpx_cache_find(mpx_cache_t *cache, const unsigned char digest[
 /* --- Writing ---------------------------------------------------------------------------------------------------------------- */
 
 /* Empty a slot, whoever's it is, as long as it says what was seen. A slot that is being written is left: its writer has to
- * look at the epoch yet. */
-static void empty(slot_t *slot, word_t word)
+ * look at the epoch yet. @return 0 when it says something else by now */
+static int empty(slot_t *slot, word_t word)
 {
-    if (state_of(word) < STATE_WRITING) {
-        swap(&slot->state, word, with_state(word + (APR_UINT64_C(1) << 32), STATE_EMPTY));
-    }
+    return state_of(word) >= STATE_WRITING
+        || swap(&slot->state, word, with_state(word + (APR_UINT64_C(1) << 32), STATE_EMPTY));
 }
 
 static int holds_digest(const slot_t *slot, const place_t *p)
@@ -361,7 +362,7 @@ static int choose(mpx_cache_t *cache, const table_t *t, const place_t *p, apr_ti
 }
 
 /* Write the chosen slot. @return its word, not yet published, or 0 when another was quicker */
-static word_t write_slot(mpx_cache_t *cache, const table_t *t, const choice_t *c, const place_t *p, const copy_t *copy,
+static word_t write_slot(mpx_cache_t *cache, const table_t *t, const choice_t *c, const place_t *p, copy_t *copy,
                          const void *value, apr_time_t until, apr_time_t now)
 {
     head_t *head = head_at(cache, t, c->bucket);
@@ -372,6 +373,7 @@ static word_t write_slot(mpx_cache_t *cache, const table_t *t, const choice_t *c
     if (mine == 0) {
         return 0;
     }
+    copy->version = mine >> 32;
     put(&head->tag[c->way], p->tag);
     for (i = 0; i < MPX_CACHE_LABELS; i++) {
         put(&head->label[i][c->way], copy->labels[i]);
@@ -399,7 +401,7 @@ static word_t write_slot(mpx_cache_t *cache, const table_t *t, const choice_t *c
     return mine;
 }
 
-static int store_in(mpx_cache_t *cache, int table, const mpx_cache_ticket_t *ticket, const place_t *p, const copy_t *copy,
+static int store_in(mpx_cache_t *cache, int table, const mpx_cache_ticket_t *ticket, const place_t *p, copy_t *copy,
                     const void *value, apr_time_t until, apr_time_t now)
 {
     const table_t *t = &cache->table[table];
@@ -469,6 +471,23 @@ void mpx_cache_store_absent(mpx_cache_t *cache, const unsigned char digest[MPX_C
     store_in(cache, TABLE_ABSENT, NULL, &p, &copy, "", until, now);
 }
 
+/* Empty the slot if it carries the label. It may go from provisional to visible between the look and the swap, by a storer who
+ * had compared the epoch before it moved: so until it is empty, another's, or being written by one who compares it yet.
+ * @return 1 when a visible value is gone */
+static int drop_slot(const head_t *head, slot_t *slot, int way, int which, apr_uint64_t label)
+{
+    for (;;) {
+        word_t word = get(&slot->state);
+        /* the label again: the slot may have changed hands between the two looks, and then it keeps its state */
+        if (state_of(word) == STATE_EMPTY || get(&head->label[which][way]) != label) {
+            return 0;
+        }
+        if (empty(slot, word)) {
+            return state_of(word) == STATE_VISIBLE;
+        }
+    }
+}
+
 unsigned mpx_cache_drop(mpx_cache_t *cache, int which, apr_uint64_t label)
 {
     unsigned dropped = 0;
@@ -481,17 +500,8 @@ unsigned mpx_cache_drop(mpx_cache_t *cache, int which, apr_uint64_t label)
         for (bucket = 0; bucket < t->buckets; bucket++) {
             head_t *head = head_at(cache, t, bucket);
             for (way = 0; way < WAYS; way++) {
-                slot_t *slot;
-                word_t word;
-                if (get(&head->label[which][way]) != label) {
-                    continue;
-                }
-                slot = slot_at(cache, t, bucket, way);
-                word = get(&slot->state);
-                /* the label again: the slot may have changed hands between the two looks, and then it keeps its state */
-                if (state_of(word) != STATE_EMPTY && get(&head->label[which][way]) == label) {
-                    dropped += state_of(word) == STATE_VISIBLE;
-                    empty(slot, word);
+                if (get(&head->label[which][way]) == label) {
+                    dropped += (unsigned)drop_slot(head, slot_at(cache, t, bucket, way), way, which, label);
                 }
             }
         }

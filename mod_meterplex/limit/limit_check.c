@@ -6,6 +6,7 @@
  */
 #include "limit_private.h"
 
+#include <limits.h>
 #include <time.h>
 
 #include <sodium.h>
@@ -31,12 +32,15 @@ typedef struct charge {
     apr_size_t key_len;
     apr_uint64_t cost;
     mpx_gcra_t result;
+    int written; /* a cell has been charged: with the table full there is none */
 } charge_t;
 
-/* Text of the fields as it grows over the phases; request->limit. */
-typedef struct fields {
-    const char *policy, *limit;
-} fields_t;
+/* What has happened to a request over the phases and internal redirects; request->limit. Each policy is charged once. */
+typedef struct progress {
+    const char *policy, *limit; /* text of the fields as it grows */
+    apr_array_header_t *charged; /* limit_policy_t * */
+    int own_charged;            /* the key's own limit */
+} progress_t;
 
 void limit_want(void)
 {
@@ -203,18 +207,40 @@ static const char *joined(apr_pool_t *pool, const char *list, const char *item)
     return list ? apr_pstrcat(pool, list, ", ", item, NULL) : item;
 }
 
+static progress_t *progress_of(mpx_request_t *request)
+{
+    progress_t *progress = request->limit;
+
+    if (progress == NULL) {
+        request->limit = progress = apr_pcalloc(request->call.pool, sizeof *progress);
+        progress->charged = apr_array_make(request->call.pool, 4, sizeof(limit_policy_t *));
+    }
+    return progress;
+}
+
+/* @return whether it is to be charged: it is from here on */
+static int first_time(progress_t *progress, const limit_policy_t *policy)
+{
+    int i;
+
+    for (i = 0; i < progress->charged->nelts; i++) {
+        if (APR_ARRAY_IDX(progress->charged, i, const limit_policy_t *) == policy) {
+            return 0;
+        }
+    }
+    APR_ARRAY_PUSH(progress->charged, const limit_policy_t *) = policy;
+    return 1;
+}
+
 /* draft-ietf-httpapi-ratelimit-headers-11: q and w as the administrator wrote them; a burst that differs from q is said in a
  * parameter of ours. t is when more can pass: the rest of the refusal, else the whole burst's return. */
 static void add_fields(request_rec *r, mpx_request_t *request, const charge_t *charge)
 {
     apr_pool_t *pool = request->call.pool;
-    fields_t *fields = request->limit;
+    progress_t *fields = progress_of(request);
     const mpx_gcra_t *g = &charge->result;
     apr_uint64_t t = g->allowed ? g->reset_after : g->retry_after;
 
-    if (fields == NULL) {
-        request->limit = fields = apr_pcalloc(pool, sizeof *fields);
-    }
     if (t == APR_UINT64_MAX) { /* the cost exceeds the burst: waiting does not help; the whole burst's return is said */
         t = g->reset_after;
     }
@@ -258,7 +284,8 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
                                    charge->name, charge->rate->count, period_name(charge->rate->period),
                                    seconds_up(wait));
     }
-    request->problem.retry_after = (int)(seconds_up(wait) ? seconds_up(wait) : 1);
+    wait = seconds_up(wait) ? seconds_up(wait) : 1;
+    request->problem.retry_after = wait > INT_MAX ? INT_MAX : (int)wait; /* a burst of years can owe more */
     request->problem.violated_policies = apr_psprintf(request->call.pool, "[%s]", violated);
     return status;
 }
@@ -273,9 +300,12 @@ static void look(charge_t *charge, apr_uint64_t now, apr_uint64_t cost)
 
 static int take(charge_t *charge, apr_uint64_t now)
 {
-    if (!mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result)) {
+    int room = mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result);
+
+    if (!room) {
         mpx_metric_add(metric_full, 1);
     }
+    charge->written = room && charge->result.allowed;
     return charge->result.allowed; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): set, table full or not */
 }
 
@@ -292,7 +322,9 @@ static int take_all(charge_t *charges, int n, apr_uint64_t now)
         if (!take(&charges[i], now)) {
             refused = 1;
             while (--i >= 0) {
-                mpx_cells_refund(charges[i].cells, charges[i].key, charges[i].key_len, charges[i].rate, charges[i].cost);
+                if (charges[i].written) { /* else another's charge would be taken back */
+                    mpx_cells_refund(charges[i].cells, charges[i].key, charges[i].key_len, charges[i].rate, charges[i].cost);
+                }
             }
             break;
         }
@@ -342,13 +374,17 @@ static int gather(request_rec *r, mpx_request_t *request, int by_ip, charge_t **
     const mpx_principal_t *principal = request->principal;
     int own = !by_ip && principal && principal->rate.count > 0, max = own + (dir->policies ? dir->policies->nelts : 0),
         n = 0, i;
+    progress_t *progress;
     charge_t *charges;
 
     if (max == 0) {
         return 0;
     }
+    progress = progress_of(request);
+    own = own && !progress->own_charged;
     charges = apr_palloc(request->call.pool, sizeof *charges * (apr_size_t)max);
     if (own) {
+        progress->own_charged = 1;
         charges[n].rate = &principal->rate;
         charges[n].name = "api-key"; /* no policy's default name */
         charges[n].cells = key_cells;
@@ -357,7 +393,7 @@ static int gather(request_rec *r, mpx_request_t *request, int by_ip, charge_t **
     }
     for (i = 0; dir->policies && i < dir->policies->nelts; i++) {
         const limit_policy_t *policy = APR_ARRAY_IDX(dir->policies, i, limit_policy_t *);
-        if ((policy->by == LIMIT_BY_IP) != by_ip) {
+        if ((policy->by == LIMIT_BY_IP) != by_ip || !first_time(progress, policy)) {
             continue;
         }
         if (!resolve(r, request, policy, &charges[n])) {
@@ -381,7 +417,7 @@ int limit_check_access(request_rec *r)
     charge_t *charges;
     int n;
 
-    if (!ap_is_initial_req(r) || dir_of(r)->policies == NULL) {
+    if (mpx_request_is_part(r) || dir_of(r)->policies == NULL) {
         return DECLINED;
     }
     request = mpx_request_get(r);
@@ -405,7 +441,7 @@ int limit_fixups(request_rec *r)
     mpx_request_t *request;
     int rv;
 
-    if (!ap_is_initial_req(r) || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
+    if (mpx_request_is_part(r) || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
         return DECLINED; /* the router asks for admission itself, when it knows who is asking */
     }
     request = mpx_request_get(r);

@@ -161,15 +161,39 @@ static capture_dir_t *dir_of(request_rec *r)
     return ap_get_module_config(r->per_dir_config, &meterplex_usage_module);
 }
 
-/* Last of all fixups: whatever checks there are have let the request through. */
+static int contains(const apr_array_header_t *meters, const capture_meter_t *meter)
+{
+    int i;
+    for (i = 0; i < meters->nelts && APR_ARRAY_IDX(meters, i, const capture_meter_t *) != meter; i++) {
+    }
+    return i < meters->nelts;
+}
+
+/* Last of all fixups: whatever checks there are have let the request through. An internal redirect adds the meters of where it
+ * leads; each counts once. */
 static int capture_fixups(request_rec *r)
 {
     const capture_dir_t *dir;
+    mpx_request_t *request;
+    apr_array_header_t *all;
+    int i;
 
-    if (!ap_is_initial_req(r) || (dir = dir_of(r))->meters == NULL) {
+    if (mpx_request_is_part(r) || (dir = dir_of(r))->meters == NULL) {
         return DECLINED;
     }
-    mpx_request_get(r)->usage = dir->meters;
+    request = mpx_request_get(r);
+    if (request->usage == NULL) {
+        request->usage = dir->meters;
+        return DECLINED;
+    }
+    all = apr_array_copy(request->call.pool, request->usage);
+    for (i = 0; i < dir->meters->nelts; i++) {
+        capture_meter_t *meter = APR_ARRAY_IDX(dir->meters, i, capture_meter_t *);
+        if (!contains(all, meter)) {
+            APR_ARRAY_PUSH(all, capture_meter_t *) = meter;
+        }
+    }
+    request->usage = all;
     return DECLINED;
 }
 

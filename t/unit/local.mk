@@ -20,6 +20,7 @@ UNIT_TESTS += t/unit/test_jsonw
 UNIT_TESTS += t/unit/test_rate
 UNIT_TESTS += t/unit/test_schema
 UNIT_TESTS += t/unit/test_uuid
+UNIT_TESTS += t/unit/test_steps
 UNIT_TESTS += t/unit/test_time
 UNIT_TESTS += t/unit/test_net
 UNIT_TESTS += t/unit/test_apikey

@@ -1,0 +1,115 @@
+/* Internal redirects: whatever path leads to what is sold, its limits hold and its meters count, each once a request. */
+#include "harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* short/ is rewritten per directory, which is an internal redirect; front/ has an index; a file that is not there has a page
+ * of its own, which is sold, too. */
+static void up(void)
+{
+    const char *htdocs;
+
+    h_up_stopped("<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+                 "  MeterplexRateLimit key 4/d name=sold\n  MeterplexRateLimit ip 100/d name=address\n"
+                 "  MeterplexMeter sold.request\n</Location>\n"
+                 "<Location \"/sold/open\">\n  MeterplexRateLimit none\n</Location>\n"
+                 "<Location \"/sold/page\">\n  MeterplexRateLimit none\n  MeterplexMeter page.request\n</Location>\n"
+                 "<Location \"/passage\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+                 "  MeterplexRateLimit key 1000/d name=gate\n  MeterplexMeter gate.request\n</Location>\n"
+                 "ErrorDocument 404 /sold/page/none.html\n"
+                 "<Directory />\n  Options FollowSymLinks Includes\n  DirectoryIndex index.shtml\n"
+                 "  AddOutputFilter INCLUDES .shtml\n  RewriteEngine On\n"
+                 "  RewriteRule (short|passage)/(.*)$ /sold/$2 [L]\n</Directory>\n");
+    htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);
+    h_file(h_format("%s/x.html", htdocs), "x\n");
+    h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/sold/open/dir", h_dir(), htdocs),
+                                h_format("%s/%s/sold/page", h_dir(), htdocs), NULL },
+              NULL);
+    h_file(h_format("%s/sold/x", htdocs), "sold\n");
+    h_file(h_format("%s/sold/page/none.html", htdocs), "nothing here\n");
+    h_file(h_format("%s/sold/open/dir/index.shtml", htdocs), "<!--#include virtual=\"/sold/x\" -->");
+    h_httpd_start(h_main_httpd);
+}
+
+static const char *fresh_key(void)
+{
+    static int n;
+    return h_key(h_tenant(h_format("redirects-%d-%d", (int)getpid(), n++)), "demo:read usage:read meters:read meters:write", NULL, NULL);
+}
+
+static int counted(const char *key, const char *type, const char *value)
+{
+    const char *meter = h_format("{\"key\":\"%.4s\",\"name\":\"m\",\"event_type\":\"%s\",\"aggregation\":\"count\"}", type, type);
+
+    h_post("/v1/meters", key, meter); /* the first time */
+    return strcmp(h_json_text(h_get(h_format("/v1/meters/%.4s/usage", type), key), "/data/0/value"), value) == 0;
+}
+
+START_TEST(a_rewritten_path_is_limited_and_counted)
+{
+    const char *key = fresh_key();
+
+    for (int i = 0; i < 2; i++) {
+        h_expect(h_get("/sold/x", key), 200);
+        h_expect(h_get("/short/x", key), 200);
+    }
+    h_expect_problem(h_get("/short/x", key), 429, "rate_limited");
+    h_expect_problem(h_get("/sold/x", key), 429, "rate_limited");
+    h_expect_problem(h_get("/short/x", NULL), 401, "unauthenticated");
+    H_WAIT(3, counted(key, "sold.request", "4"));
+}
+END_TEST
+
+START_TEST(each_policy_and_meter_once)
+{
+    const char *key = fresh_key();
+    const h_response_t *r = h_get("/passage/x", key);
+    const char *fields;
+
+    h_expect(r, 200);
+    fields = h_header(r, "ratelimit");
+    ck_assert_msg(strncmp(fields, "\"gate\";r=999;t=", 15) == 0 && strstr(fields, "\"address\";r=") && strstr(fields, "\"sold\";r=3;"),
+                  "%s", fields);
+    H_WAIT(3, counted(key, "sold.request", "1"));
+    H_WAIT(1, counted(key, "gate.request", "1"));
+}
+END_TEST
+
+START_TEST(an_index_and_what_it_includes_are_one_request)
+{
+    const char *key = fresh_key();
+    const h_response_t *r = h_get("/sold/open/dir/", key);
+
+    h_expect(r, 200);
+    ck_assert_str_eq(r->body, "sold\n");
+    ck_assert_ptr_null(h_header(r, "ratelimit"));
+    H_WAIT(3, counted(key, "sold.request", "1"));
+}
+END_TEST
+
+START_TEST(an_error_document_is_no_request)
+{
+    const char *key = fresh_key();
+
+    h_expect(h_get("/nowhere", key), 404);
+    h_expect(h_get("/sold/nowhere", key), 404);
+    H_WAIT(3, counted(key, "sold.request", "1"));
+    ck_assert(counted(key, "page.request", "0"));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("redirects");
+    TCase *tcase = tcase_create("redirects");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_rewritten_path_is_limited_and_counted);
+    tcase_add_test(tcase, each_policy_and_meter_once);
+    tcase_add_test(tcase, an_index_and_what_it_includes_are_one_request);
+    tcase_add_test(tcase, an_error_document_is_no_request);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
