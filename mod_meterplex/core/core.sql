@@ -36,4 +36,5 @@ INSERT INTO core.idempotency_keys (tenant_id, principal_id, key, fingerprint, st
 VALUES (core.tenant_id(), $1, $2, $3, $4, $5);
 
 -- name: idempotency_expire
-DELETE FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours';
+DELETE FROM core.idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1));

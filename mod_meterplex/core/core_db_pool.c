@@ -47,6 +47,7 @@ typedef struct db_pool {
     apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
     mpx_db_t *heart;   /* the pulse's own; NULL until a first connection has been made */
+    apr_pool_t *heart_pool;
     mpx_db_t *pattern; /* the first heart, kept to the end: its parameters are those of every further connection */
     volatile int down;
 } db_pool_t;
@@ -67,7 +68,6 @@ static void unlock(db_pool_t *p)
     apr_thread_mutex_unlock(p->mutex);
 }
 
-/* Any thread; not under the mutex. */
 static mpx_metric_t metric_up = -1; /* shared: what the child that looked last has seen */
 
 void core_db_metrics_open(void)
@@ -82,6 +82,7 @@ int core_db_seen_down(void)
     return mpx_database_down() || (metric_up >= 0 && mpx_metric_value(metric_up) == 0);
 }
 
+/* Any thread; not under the mutex. */
 static void set_down(db_pool_t *p, int down, const char *why)
 {
     lock(p);
@@ -352,36 +353,62 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
 
 /* --- The pulse ------------------------------------------------------------------------------------------------------------- */
 
-/* Make the heart like any connection that there is.
+/* A connection in a pool of its own, which is gone with it, or with the failure to make it. */
+static mpx_db_t *heart_like(mpx_db_t *like, apr_pool_t **pool)
+{
+    mpx_db_t *heart;
+
+    apr_pool_create_unmanaged_ex(pool, NULL, NULL);
+    heart = core_db_connect_like(*pool, like, PULSE_DEADLINE);
+    if (heart == NULL) {
+        apr_pool_destroy(*pool);
+    }
+    return heart;
+}
+
+/* Make the heart like any connection that there is: one is borrowed for it, as a request would.
  * @return 0 when it cannot be made and that connection is dead, too: the database went before there was a heart */
 static int heart_make(db_pool_t *p, apr_pool_t *scratch)
 {
-    mpx_db_t *heart = NULL;
-    int alive = 1;
+    mpx_db_t *db = NULL, *heart;
+    apr_pool_t *own;
+    int alive;
+
     lock(p);
-    if (p->nidle > 0) {
-        /* Under the mutex so that nobody borrows the pattern meanwhile; bounded by the deadline. */
-        heart = core_db_connect_like(p->pool, p->idle[0].db, PULSE_DEADLINE);
-        alive = heart || answers(p->idle[0].db, scratch);
-    }
-    if (heart) {
-        p->heart = p->pattern = heart;
+    if (p->nidle > 0 && !p->stopping) {
+        db = p->idle[--p->nidle].db;
+        p->borrowed++;
     }
     unlock(p);
+    if (db == NULL) {
+        return 1;
+    }
+    heart = heart_like(db, &own);
+    alive = heart || answers(db, scratch);
+    if (heart) {
+        lock(p);
+        p->heart = p->pattern = heart;
+        p->heart_pool = own;
+        unlock(p);
+    }
+    pool_give_back(&p->source, db, !alive);
     return alive;
 }
 
 /* Replace a heart that has stopped, once the database is there again. */
 static void heart_renew(db_pool_t *p)
 {
-    mpx_db_t *fresh = extra_connection(p, p->pool), *old;
+    apr_pool_t *own, *old_pool = p->heart_pool;
+    mpx_db_t *fresh = heart_like(p->pattern, &own), *old = p->heart;
+
     if (fresh) {
         lock(p);
-        old = p->heart;
         p->heart = fresh;
+        p->heart_pool = own;
         unlock(p);
         if (old != p->pattern) {
             core_db_close(old);
+            apr_pool_destroy(old_pool);
         }
     }
 }

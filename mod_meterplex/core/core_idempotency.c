@@ -231,14 +231,9 @@ apr_status_t core_idempotent_run(core_exchange_t *exchange)
 
 /* --- Expiry ---------------------------------------------------------------------------------------------------------------------------- */
 
-static apr_status_t expire_body(mpx_tx_t *tx, void *baton)
-{
-    return mpx_tx_query(tx, SQL_idempotency_expire, NULL, 0, NULL);
-}
-
 static apr_status_t expire(mpx_job_t *job, void *baton)
 {
-    return mpx_tx_run(job->call, MPX_TX_WRITE | MPX_TX_PLATFORM, expire_body, NULL);
+    return mpx_job_sweep(job, SQL_idempotency_expire);
 }
 
 void core_idempotency_jobs(void)

@@ -4,6 +4,9 @@
  */
 #include "core_private.h"
 
+#include <errno.h>
+#include <signal.h>
+
 #include "ap_mpm.h"
 #include "apr_strings.h"
 #include "apr_thread_cond.h"
@@ -13,6 +16,11 @@
 
 #define JOBS_MAX 16
 #define NODE_LEASE_MIN apr_time_from_msec(600)
+#define NODE_LEASE_MORE apr_time_from_sec(5) /* a holder may be late by that */
+#define TURN_MOST apr_time_from_sec(5)   /* a job that is due seldom is looked at this often, first soon after the start */
+#define BUSY_LOOK apr_time_from_sec(60)  /* another node has it: when to look again */
+#define SWEEP_ROWS 1000
+#define SWEEP_MOST apr_time_from_sec(10)
 #define BACKOFF_MAX apr_time_from_sec(30)
 
 /* In the segment, one for each job. One word, so that a claim is one compare-and-swap: the low 22 bits are the holder's pid
@@ -134,24 +142,30 @@ static apr_uint64_t monotonic_ms(void)
     return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Take or renew this child's claim on a node's job. */
+static int is_dead(pid_t pid)
+{
+    return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Take or renew this child's claim on a node's job. It holds until the next run is due and a while longer; a holder that is
+ * dead holds nothing. */
 static int node_lease_held(const job_t *job)
 {
     apr_size_t size;
     int fresh;
     lease_word_t *words = mpx_shm_slice("core.jobs", &size, &fresh), *word, old, mine;
     apr_uint64_t now = monotonic_ms(), pid = (apr_uint64_t)getpid();
-    apr_interval_time_t lease = job->interval * 3 > NODE_LEASE_MIN ? job->interval * 3 : NODE_LEASE_MIN;
+    apr_interval_time_t more = job->interval * 2 < NODE_LEASE_MORE ? job->interval * 2 : NODE_LEASE_MORE,
+                        lease = job->interval + more > NODE_LEASE_MIN ? job->interval + more : NODE_LEASE_MIN;
+    pid_t holder;
 
     if (words == NULL || size < JOBS_MAX * sizeof *words) {
         return 0;
     }
-    if (lease > apr_time_from_sec(5)) {
-        lease = apr_time_from_sec(5);
-    }
     word = &words[job->index];
     old = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-    if ((old & ((1u << LEASE_PID_BITS) - 1)) != pid && old >> LEASE_PID_BITS > now) {
+    holder = (pid_t)(old & ((1u << LEASE_PID_BITS) - 1));
+    if (holder != (pid_t)pid && old >> LEASE_PID_BITS > now && !is_dead(holder)) {
         return 0;
     }
     mine = (now + (apr_uint64_t)apr_time_as_msec(lease)) << LEASE_PID_BITS | pid;
@@ -172,6 +186,36 @@ static apr_status_t take_cluster_lease(mpx_tx_t *tx, void *baton)
     rv = mpx_tx_query(tx, SQL_job_lease_take, params, 3, &rows);
     return rv != APR_SUCCESS ? rv : mpx_rows_count(rows) == 1 ? APR_SUCCESS
                                                               : APR_EBUSY;
+}
+
+typedef struct sweep {
+    const char *sql;
+    apr_int64_t deleted;
+} sweep_t;
+
+static apr_status_t sweep_some(mpx_tx_t *tx, void *baton)
+{
+    sweep_t *sweep = baton;
+    mpx_param_t param = mpx_param_int(mpx_tx_call(tx)->pool, SWEEP_ROWS);
+    mpx_rows_t *rows;
+    apr_status_t rv = mpx_tx_query(tx, sweep->sql, &param, 1, &rows);
+
+    if (rv == APR_SUCCESS) {
+        sweep->deleted = mpx_rows_affected(rows);
+    }
+    return rv;
+}
+
+apr_status_t mpx_job_sweep(mpx_job_t *job, const char *sql)
+{
+    apr_time_t end = apr_time_now() + SWEEP_MOST;
+    sweep_t sweep = { sql, 0 };
+    apr_status_t rv;
+
+    do {
+        rv = mpx_tx_run(job->call, MPX_TX_WRITE | MPX_TX_PLATFORM, sweep_some, &sweep);
+    } while (rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS && !mpx_job_stopping() && apr_time_now() < end);
+    return rv;
 }
 
 static void back_off(job_t *job)
@@ -197,6 +241,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
     if (job->scope == MPX_JOB_CLUSTER) {
         rv = mpx_tx_run(&call, MPX_TX_WRITE, take_cluster_lease, job);
         if (rv == APR_EBUSY) {
+            job->not_before = begun + (job->interval < BUSY_LOOK ? job->interval : BUSY_LOOK);
             return;
         }
         if (rv != APR_SUCCESS) {
@@ -209,6 +254,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
     mpx_metric_observe(job->duration, apr_time_now() - begun);
     if (rv == APR_SUCCESS) {
         job->failures = 0;
+        job->not_before = job->interval > TURN_MOST ? begun + job->interval : 0;
         return;
     }
     mpx_metric_add(job->failed, 1);
@@ -252,7 +298,7 @@ int core_jobs_start(apr_pool_t *pconf, server_rec *s)
             mpx_metric_histogram("meterplex_job_duration_seconds", "Time a run of a background job takes.", label);
         rv = watchdog_get(&watchdog, apr_pstrcat(pconf, "meterplex-", job->name, NULL), 0, 0, pconf);
         if (rv == APR_SUCCESS) {
-            rv = watchdog_register(watchdog, job->interval, job, on_watchdog);
+            rv = watchdog_register(watchdog, job->interval < TURN_MOST ? job->interval : TURN_MOST, job, on_watchdog);
         }
         if (rv != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "the watchdog for job %s cannot be made", job->name);

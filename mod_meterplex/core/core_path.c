@@ -160,12 +160,20 @@ int mpx_etag_matches(const char *if_match, const mpx_uuid_t *id, apr_int64_t ver
 
 /* --- Redaction ----------------------------------------------------------------------------------------------------------------- */
 
-static int secret_name(const char *name, apr_size_t len)
+static char meant(const char *text, apr_size_t *n);
+
+/* The name as it stands in the text, escapes and all. */
+static int secret_name(const char *text, apr_size_t text_len)
 {
     static const char *const words[] = { "key", "token", "secret", "password", "passwd",
                                          "signature", "authorization", "code", "credential", NULL };
+    char name[256];
     int i;
-    apr_size_t k;
+    apr_size_t k, step, len = 0;
+
+    for (k = 0; k < text_len && len < sizeof name; k += step) {
+        name[len++] = meant(text + k, &step);
+    }
     for (i = 0; words[i]; i++) {
         apr_size_t n = strlen(words[i]);
         for (k = 0; k + n <= len; k++) {

@@ -116,6 +116,10 @@ JOIN identity.tenants t ON t.id = k.tenant_id
 WHERE t.deleted_at IS NULL;
 
 -- name: keys_used
-UPDATE identity.api_keys k SET last_used_at = u.at
-FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, at)
-WHERE k.tenant_id = core.tenant_id() AND k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.at);
+-- Locked in the order of their ids first: two nodes then wait for one another instead of deadlocking.
+WITH locked AS MATERIALIZED (
+    SELECT k.id, u.at FROM identity.api_keys k JOIN unnest($1::uuid[], $2::timestamptz[]) AS u(id, at) ON k.id = u.id
+    WHERE k.tenant_id = core.tenant_id() AND (k.last_used_at IS NULL OR k.last_used_at < u.at)
+    ORDER BY k.id FOR UPDATE OF k
+)
+UPDATE identity.api_keys k SET last_used_at = l.at FROM locked l WHERE k.tenant_id = core.tenant_id() AND k.id = l.id;

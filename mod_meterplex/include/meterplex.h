@@ -192,6 +192,9 @@ typedef apr_status_t (mpx_job_fn)(mpx_job_t *job, void *baton);
 /* Call in post_config. Each job has a thread of its own in each child. */
 MPX_DECLARE(void) mpx_job_register(const char *name, apr_interval_time_t interval, mpx_job_scope_e scope, mpx_job_fn *fn,
                                    void *baton);
+/* Delete what is too old, a thousand rows a transaction, until a transaction finds fewer, the child ends, or ten seconds are
+ * over: the rest is the next run's. @param sql  named statement that deletes at most $1 rows, with the platform's sight */
+MPX_DECLARE(apr_status_t) mpx_job_sweep(mpx_job_t *job, const char *sql);
 MPX_DECLARE(int) mpx_job_stopping(void); /* the child is ending: leave between items */
 
 /* --- Metrics and health ------------------------------------------------------------------------------------------------------ */

@@ -310,8 +310,9 @@ void mpx_counters_stat(const mpx_counters_t *counters, mpx_counters_stat_t *stat
     for (i = 0; i < counters->ncells; i++) {
         const cell_t *cell = &counters->cells[i];
         if (kind_of(get(&cell->state)) == CELL_IN_USE) {
+            apr_uint64_t settled = get(&cell->settled); /* first: the count only grows */
             stat->used++;
-            stat->pending += (get(&cell->count) & COUNT_MASK) - get(&cell->settled);
+            stat->pending += (get(&cell->count) & COUNT_MASK) - settled;
         }
     }
 }

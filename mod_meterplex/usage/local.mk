@@ -18,6 +18,7 @@ libmpx_usage_la_SOURCES = \
 	mod_meterplex/usage/usage_http_meters.c \
 	mod_meterplex/usage/usage_ingest.c \
 	mod_meterplex/usage/usage_ingest.h \
+	mod_meterplex/usage/usage_jobs.c \
 	mod_meterplex/usage/usage_meter_commands.c \
 	mod_meterplex/usage/usage_meter_queries.c \
 	mod_meterplex/usage/usage_meters.h \

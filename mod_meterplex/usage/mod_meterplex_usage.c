@@ -7,7 +7,11 @@
 
 static int usage_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    return ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG ? OK : usage_capture_open(pconf, s);
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+    usage_jobs_open();
+    return usage_capture_open(pconf, s);
 }
 
 static void usage_register_hooks(apr_pool_t *pool)

@@ -19,6 +19,11 @@ INSERT INTO usage.events (tenant_id, time, id, external_id, source, type, subjec
 SELECT core.tenant_id(), time, id, external_id, source, type, subject, occurrences, repeats, data::jsonb
 FROM input JOIN fresh USING (digest);
 
+-- name: event_key_expire
+-- A day later than the ingest asks, so that no clock is waited for.
+DELETE FROM usage.event_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM usage.event_keys WHERE received_at < now() - interval '36 days' LIMIT $1));
+
 -- name: event_list
 SELECT id, external_id, source, type, subject, core.epoch_us(time), occurrences * repeats, data::text
 FROM usage.events
@@ -69,11 +74,11 @@ DELETE FROM usage.meters WHERE tenant_id = core.tenant_id() AND id = $1;
 
 -- name: meter_invalid_numbers
 SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND usage.number_of(data #> $2::text[]) IS NULL;
+WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.number_of(data #> $2::text[]) IS NULL;
 
 -- name: meter_invalid_values
 SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND usage.distinct_of(data #> $2::text[]) IS NULL;
+WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.distinct_of(data #> $2::text[]) IS NULL;
 
 -- name: timezone_known
 -- Not what the database's host happens to have beside IANA's names.
@@ -106,18 +111,19 @@ FROM generate_series(date_trunc('month', $1::timestamptz AT TIME ZONE $3) - inte
 ORDER BY bound;
 
 -- name: bounds_hour
--- Instants whose local minute is 0; offsets are multiples of a quarter of an hour.
-SELECT core.epoch_us(t) AS bound
+-- Instants at which a local hour begins: from each quarter of an hour back to the beginning of its local hour, where the zone
+-- has not been moved in between. Offsets of today are multiples of a quarter; those before standard time are any.
+SELECT DISTINCT core.epoch_us(b.at) AS bound
 FROM generate_series(date_trunc('hour', $1::timestamptz, 'UTC') - interval '2 hours',
-                     $2::timestamptz + interval '3 hours', interval '15 minutes') AS t
-WHERE extract(minute FROM t AT TIME ZONE $3) = 0
+                     $2::timestamptz + interval '3 hours', interval '15 minutes') AS t,
+     LATERAL (SELECT t - ((t AT TIME ZONE $3) - date_trunc('hour', t AT TIME ZONE $3)) AS at) AS b
+WHERE (b.at AT TIME ZONE $3) = date_trunc('hour', b.at AT TIME ZONE $3)
 ORDER BY bound;
 
 -- name: bounds_minute
-SELECT core.epoch_us(t) AS bound
-FROM generate_series(date_trunc('minute', $1::timestamptz, 'UTC'), $2::timestamptz + interval '1 minute',
-                     interval '1 minute') AS t
-WHERE $3::text IS NOT NULL
+SELECT DISTINCT core.epoch_us(t - ((t AT TIME ZONE $3) - date_trunc('minute', t AT TIME ZONE $3))) AS bound
+FROM generate_series(date_trunc('minute', $1::timestamptz, 'UTC') - interval '1 minute',
+                     $2::timestamptz + interval '2 minutes', interval '1 minute') AS t
 ORDER BY bound;
 
 -- name: usage_head

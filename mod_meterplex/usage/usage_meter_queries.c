@@ -101,6 +101,12 @@ static apr_status_t make_bounds(mpx_tx_t *tx, query_use_t *use)
             break;
         }
     }
+    /* the array is an index for what PostgreSQL answers: it must span the range */
+    n = use->bounds->nelts;
+    if (n < 2 || APR_ARRAY_IDX(use->bounds, 0, apr_time_t) > q->from
+        || APR_ARRAY_IDX(use->bounds, n - 1, apr_time_t) < q->to) {
+        return mpx_fail(call, MPX_P_INTERNAL, "The windows of this range cannot be told in this time zone.");
+    }
     return APR_SUCCESS;
 }
 

@@ -10,5 +10,6 @@ APLOG_USE_MODULE(meterplex_usage);
 
 extern const mpx_route_t usage_event_routes[];
 extern const mpx_route_t usage_meter_routes[];
+void usage_jobs_open(void); /* post_config */
 
 #endif
