@@ -15,6 +15,7 @@
 
 #include "core_sql.h"
 
+#define TOO_MANY_CONNECTIONS "53300"
 #define POLL_SLICE_MS 50 /* how often alive() is asked while waiting */
 
 struct mpx_db {
@@ -41,7 +42,10 @@ static void ignore_notice(void *arg, const PGresult *result)
 
 mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **error)
 {
-    PGconn *conn = PQconnectdb(conninfo);
+    /* a server that is frozen takes connections and says nothing; what the string itself says comes later and wins */
+    static const char *const names[] = { "connect_timeout", "dbname", NULL };
+    const char *const values[] = { "5", conninfo, NULL };
+    PGconn *conn = PQconnectdbParams(names, values, 1);
     if (PQstatus(conn) != CONNECTION_OK) {
         *error = apr_pstrdup(pool, PQerrorMessage(conn));
         PQfinish(conn);
@@ -51,13 +55,25 @@ mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **e
     return core_db_adopt(pool, conn, NULL);
 }
 
+static const char *one_line(apr_pool_t *pool, const char *text)
+{
+    char *line = apr_pstrdup(pool, text), *c;
+    for (c = line; *c; c++) {
+        *c = (char)(*c == '\n' || *c == '\t' ? ' ' : *c);
+    }
+    for (; c > line && c[-1] == ' '; c--) {
+        c[-1] = '\0';
+    }
+    return line;
+}
+
 /* Drive PQconnectPoll until the connection stands or the deadline passes. */
 static int connect_finish(PGconn *conn, apr_time_t deadline)
 {
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
     while (state != PGRES_POLLING_OK) {
         struct pollfd fd = { PQsocket(conn), state == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0 };
-        apr_interval_time_t left = deadline - apr_time_now();
+        apr_interval_time_t left = deadline - core_db_clock();
         if (state == PGRES_POLLING_FAILED || fd.fd < 0 || left <= 0
             || (poll(&fd, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)) {
             return 0;
@@ -67,26 +83,53 @@ static int connect_finish(PGconn *conn, apr_time_t deadline)
     return 1;
 }
 
-mpx_db_t *core_db_connect_like(apr_pool_t *pool, mpx_db_t *like, apr_interval_time_t timeout)
+#define PARAMS_MAX 64
+
+struct core_db_params {
+    const char *names[PARAMS_MAX], *values[PARAMS_MAX]; /* ended by NULL */
+};
+
+core_db_params_t *core_db_params(apr_pool_t *pool, const char *conninfo, const char **error)
 {
-    PQconninfoOption *options = PQconninfo(like->conn), *o;
-    const char **names = apr_pcalloc(pool, 64 * sizeof *names);
-    const char **values = apr_pcalloc(pool, 64 * sizeof *values);
-    PGconn *conn;
+    core_db_params_t *params = apr_pcalloc(pool, sizeof *params);
+    char *wrong = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &wrong), *o;
     int n = 0;
 
-    for (o = options; o && o->keyword && n < 63; o++) {
+    if (options == NULL) {
+        *error = one_line(pool, wrong ? wrong : "out of memory");
+        PQfreemem(wrong);
+        return NULL;
+    }
+    for (o = options; o->keyword && n < PARAMS_MAX - 1; o++) {
         if (o->val && *o->val) {
-            names[n] = o->keyword;
-            values[n++] = o->val;
+            params->names[n] = apr_pstrdup(pool, o->keyword);
+            params->values[n++] = apr_pstrdup(pool, o->val);
         }
     }
-    conn = PQconnectStartParams(names, values, 0);
     PQconninfoFree(options);
-    if (conn == NULL || PQstatus(conn) == CONNECTION_BAD || !connect_finish(conn, apr_time_now() + timeout)) {
+    return params;
+}
+
+mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, apr_interval_time_t timeout,
+                                 const char **error, int *full)
+{
+    PGconn *conn = PQconnectStartParams(params->names, params->values, 0);
+    int finished = 0;
+
+    *full = 0;
+    if (conn && PQstatus(conn) != CONNECTION_BAD) {
+        PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* with the SQLSTATE: words are in the server's language */
+        finished = connect_finish(conn, core_db_clock() + timeout);
+    }
+    if (!finished) {
+        const char *message = conn ? one_line(pool, PQerrorMessage(conn)) : "out of memory";
+        *error = *message ? message : "no answer in time";
+        *full = strstr(message, " " TOO_MANY_CONNECTIONS ":") != NULL;
         PQfinish(conn);
         return NULL;
     }
+    PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     PQsetNoticeReceiver(conn, ignore_notice, NULL);
     return core_db_adopt(pool, conn, NULL);
 }
@@ -190,14 +233,14 @@ static apr_status_t clear_result(void *result)
 static core_db_outcome_e collect(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait, mpx_rows_t **rows,
                                  core_db_error_t *error)
 {
-    apr_time_t deadline = apr_time_now() + wait->timeout;
+    apr_time_t deadline = core_db_clock() + wait->timeout;
     core_db_outcome_e outcome = CORE_DB_OK;
     PGresult *result, *last = NULL;
 
     for (;;) {
         while (PQflush(db->conn) != 0 || PQisBusy(db->conn)) {
             mpx_db_source_t *source = wait->source;
-            if (!turn(db->conn) || apr_time_now() > deadline || (source && source->alive && !source->alive(source))) {
+            if (!turn(db->conn) || core_db_clock() > deadline || (source && source->alive && !source->alive(source))) {
                 PQclear(last);
                 core_db_break(db);
                 return CORE_DB_LOST;

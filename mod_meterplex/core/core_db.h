@@ -4,7 +4,17 @@
 #ifndef CORE_DB_H
 #define CORE_DB_H
 
+#include <time.h>
+
 #include "../include/meterplex_call.h"
+
+/* Microseconds of the monotonic clock: deadlines and ages take no notice when somebody sets the wall clock. */
+static inline apr_time_t core_db_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (apr_time_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 typedef enum core_db_outcome {
     CORE_DB_OK,
@@ -28,8 +38,13 @@ typedef struct core_db_wait {
  * @param owner  an opaque pointer kept with it (mod_dbd's handle) */
 mpx_db_t *core_db_adopt(apr_pool_t *pool, void *pgconn, void *owner);
 mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **error);
-/* Copy of an adopted connection's parameters as a new connection (for LISTEN); bounded by timeout. */
-mpx_db_t *core_db_connect_like(apr_pool_t *pool, mpx_db_t *like, apr_interval_time_t timeout);
+/* A connection string, taken apart. @return NULL and *error when it is none */
+typedef struct core_db_params core_db_params_t;
+core_db_params_t *core_db_params(apr_pool_t *pool, const char *conninfo, const char **error);
+/* Connect, bounded by timeout. @param error one line for the log, set when NULL is returned
+ * @param full set to 1 when the server has answered that it takes no more connections: it is there; else to 0 */
+mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, apr_interval_time_t timeout,
+                                 const char **error, int *full);
 /* Is the server process at the other end the one that the connection was made to? A pooler invents the process id that it
  * gives to its clients. @return 1 yes, 0 no (or no answer within the wait) */
 int core_db_is_direct(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait);

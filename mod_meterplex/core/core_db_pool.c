@@ -20,9 +20,9 @@
 
 #define BORROW_WAIT apr_time_from_msec(700)
 #define PULSE_INTERVAL apr_time_from_msec(200)
-#define POOLED_RECHECK apr_time_from_sec(60) /* between two looks whether a pooler still stands in between */
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define RETRY_INTERVAL apr_time_from_msec(250)
+#define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
 #define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
 #define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
@@ -44,11 +44,13 @@ typedef struct db_pool {
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
-    apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there */
+    apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there;
+                                       * this and all other times here are of core_db_clock() */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
-    mpx_db_t *heart;   /* the pulse's own; NULL until a first connection has been made */
+    const core_db_params_t *params; /* DBDParams: for the connections that are not mod_dbd's */
+    mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
-    mpx_db_t *pattern; /* the first heart, kept to the end: its parameters are those of every further connection */
+    apr_time_t open_after; /* when mod_dbd may be asked again */
     volatile int down;
 } db_pool_t;
 
@@ -154,12 +156,12 @@ static void discard_idle(db_pool_t *p)
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
 {
     db_pool_t *p = (db_pool_t *)self;
-    apr_time_t deadline = apr_time_now() + BORROW_WAIT;
+    apr_time_t deadline = core_db_clock() + BORROW_WAIT;
     apr_status_t rv = APR_SUCCESS;
 
     lock(p);
     for (;;) {
-        apr_interval_time_t left = deadline - apr_time_now();
+        apr_interval_time_t left = deadline - core_db_clock();
         if (p->down || p->stopping) {
             rv = APR_EGENERAL;
             break;
@@ -204,7 +206,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     }
     lock(p);
     p->borrowed--;
-    p->last_ok = apr_time_now();
+    p->last_ok = core_db_clock();
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = p->last_ok;
     apr_thread_cond_signal(p->available);
@@ -223,17 +225,7 @@ static void pool_log(mpx_db_source_t *self, int severity, const char *message)
 
 /* --- The opener ---------------------------------------------------------------------------------------------------------- */
 
-/* A connection outside mod_dbd's pool, for the pulse and for LISTEN. */
-static mpx_db_t *extra_connection(db_pool_t *p, apr_pool_t *pool)
-{
-    mpx_db_t *pattern;
-    lock(p);
-    pattern = p->pattern;
-    unlock(p);
-    return pattern ? core_db_connect_like(pool, pattern, PULSE_DEADLINE) : NULL;
-}
-
-static int answers(mpx_db_t *db, apr_pool_t *pool)
+int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
 {
     core_db_wait_t wait = { PULSE_DEADLINE, NULL };
     core_db_error_t error;
@@ -251,11 +243,12 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     if (native == NULL) {
         lock(p);
         others = p->open;
+        p->open_after = core_db_clock() + OPEN_PAUSE; /* mod_dbd writes two lines for each failure */
         if (others > 0) {
             p->max = others; /* the server takes no more of us; grows again when one of them goes */
         }
         unlock(p);
-        if (others == 0 && apr_time_now() - p->last_ok > PULSE_INTERVAL) {
+        if (others == 0 && core_db_clock() - p->last_ok > PULSE_INTERVAL) {
             set_down(p, 1, "no connection can be made");
         }
         return;
@@ -264,28 +257,22 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     db = core_db_adopt(dbd->pool, native, dbd);
     p->open++;
     p->idle[p->nidle].db = db;
-    p->idle[p->nidle++].since = apr_time_now();
+    p->idle[p->nidle++].since = core_db_clock();
     apr_thread_cond_signal(p->available);
     unlock(p);
 }
 
-/* The database is known to be away: look for it. */
+/* The database is known to be away: look for it, without mod_dbd, which writes two lines at each failure. */
 static void seek(db_pool_t *p, apr_pool_t *scratch)
 {
     mpx_db_t *probe;
+    const char *error;
+    int full;
 
     discard_idle(p);
-    if (p->pattern == NULL) {
-        ap_dbd_t *dbd = dbd_open(scratch, p->server);
-        if (dbd) {
-            dbd_close(p->server, dbd);
-            set_down(p, 0, "a connection was made");
-        }
-        return;
-    }
-    probe = extra_connection(p, scratch);
+    probe = core_db_connect_params(scratch, p->params, PULSE_DEADLINE, &error, &full);
     if (probe) {
-        if (answers(probe, scratch)) {
+        if (core_db_answers(probe, scratch)) {
             set_down(p, 0, "it answers");
         }
         core_db_close(probe);
@@ -296,7 +283,7 @@ static void close_unused(db_pool_t *p)
 {
     mpx_db_t *db = NULL;
     lock(p);
-    if (p->nidle > 1 && p->idle[0].since < apr_time_now() - IDLE_KEEP) {
+    if (p->nidle > 1 && p->idle[0].since < core_db_clock() - IDLE_KEEP) {
         db = p->idle[0].db;
         memmove(p->idle, p->idle + 1, (apr_size_t)--p->nidle * sizeof *p->idle);
         p->open--;
@@ -305,6 +292,12 @@ static void close_unused(db_pool_t *p)
     if (db) {
         hand_back(p, db);
     }
+}
+
+/* Under the mutex: does somebody wait for a connection that there might be? */
+static int is_needed(const db_pool_t *p)
+{
+    return p->waiting > p->nidle && p->open < p->max;
 }
 
 static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
@@ -316,19 +309,18 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     lock(p);
     while (!p->stopping) {
-        /* The first connection is made without being asked for: it tells whether the database is there. */
-        int needed = (p->waiting > p->nidle && p->open < p->max) || (p->open == 0 && p->pattern == NULL);
-        int down = p->down;
-        if (!needed && !down && p->ndead == 0) {
-            apr_thread_cond_timedwait(p->wanted, p->mutex, apr_time_from_sec(1));
-        }
-        else if (down) {
+        int down = p->down, needed;
+        apr_interval_time_t pause = p->open_after - core_db_clock();
+        if (down) {
             apr_thread_cond_timedwait(p->wanted, p->mutex, RETRY_INTERVAL);
+        }
+        else if (p->ndead == 0 && (!is_needed(p) || pause > 0)) {
+            apr_thread_cond_timedwait(p->wanted, p->mutex, is_needed(p) ? pause : apr_time_from_sec(1));
         }
         if (p->stopping) {
             break;
         }
-        needed = needed || (p->waiting > p->nidle && p->open < p->max);
+        needed = is_needed(p) && core_db_clock() >= p->open_after;
         if (p->open < p->max) {
             p->max = configured;
         }
@@ -353,108 +345,84 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
 
 /* --- The pulse ------------------------------------------------------------------------------------------------------------- */
 
-/* A connection in a pool of its own, which is gone with it, or with the failure to make it. */
-static mpx_db_t *heart_like(mpx_db_t *like, apr_pool_t **pool)
+static void heart_set(db_pool_t *p, mpx_db_t *heart, apr_pool_t *own)
 {
-    mpx_db_t *heart;
-
-    apr_pool_create_unmanaged_ex(pool, NULL, NULL);
-    heart = core_db_connect_like(*pool, like, PULSE_DEADLINE);
-    if (heart == NULL) {
-        apr_pool_destroy(*pool);
-    }
-    return heart;
-}
-
-/* Make the heart like any connection that there is: one is borrowed for it, as a request would.
- * @return 0 when it cannot be made and that connection is dead, too: the database went before there was a heart */
-static int heart_make(db_pool_t *p, apr_pool_t *scratch)
-{
-    mpx_db_t *db = NULL, *heart;
-    apr_pool_t *own;
-    int alive;
+    mpx_db_t *old = p->heart;
+    apr_pool_t *old_pool = p->heart_pool;
 
     lock(p);
-    if (p->nidle > 0 && !p->stopping) {
-        db = p->idle[--p->nidle].db;
-        p->borrowed++;
-    }
+    p->heart = heart;
+    p->heart_pool = own;
     unlock(p);
-    if (db == NULL) {
-        return 1;
+    if (old) {
+        core_db_close(old);
+        apr_pool_destroy(old_pool);
     }
-    heart = heart_like(db, &own);
-    alive = heart || answers(db, scratch);
-    if (heart) {
-        lock(p);
-        p->heart = p->pattern = heart;
-        p->heart_pool = own;
-        unlock(p);
-    }
-    pool_give_back(&p->source, db, !alive);
-    return alive;
 }
 
-/* Replace a heart that has stopped, once the database is there again. */
-static void heart_renew(db_pool_t *p)
-{
-    apr_pool_t *own, *old_pool = p->heart_pool;
-    mpx_db_t *fresh = heart_like(p->pattern, &own), *old = p->heart;
+typedef enum pulse { NO_PULSE,
+                     PULSE,
+                     NO_ROOM } pulse_e; /* NO_ROOM: the server is there and takes no more connections */
 
-    if (fresh) {
-        lock(p);
-        p->heart = fresh;
-        p->heart_pool = own;
-        unlock(p);
-        if (old != p->pattern) {
-            core_db_close(old);
-            apr_pool_destroy(old_pool);
-        }
+/* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use, by the very
+ * requests that hang. @param why  set when there is no pulse */
+static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
+{
+    apr_pool_t *own;
+    mpx_db_t *fresh;
+    const char *error;
+    int full;
+
+    apr_pool_create_unmanaged_ex(&own, NULL, NULL); /* gone with it, or with the failure to make it */
+    fresh = core_db_connect_params(own, p->params, PULSE_DEADLINE, &error, &full);
+    if (fresh == NULL) {
+        *why = apr_pstrdup(scratch, error);
+        apr_pool_destroy(own);
     }
+    heart_set(p, fresh, fresh ? own : NULL);
+    return fresh && core_db_answers(fresh, scratch) ? PULSE : full ? NO_ROOM
+                                                                   : NO_PULSE;
 }
 
 /* A connection that was closed under us (an administrator ended it, a server restarted in between) says nothing of the
  * database yet: it is made anew once. One that is silent to the deadline has said enough. */
-static int beats(db_pool_t *p, apr_pool_t *scratch)
+static pulse_e feel(db_pool_t *p, apr_pool_t *scratch, const char **why)
 {
-    apr_time_t begun = apr_time_now();
-    if (answers(p->heart, scratch)) {
-        return 1;
+    apr_time_t begun = core_db_clock();
+
+    if (p->heart && core_db_usable(p->heart)) {
+        if (core_db_answers(p->heart, scratch)) {
+            return PULSE;
+        }
+        if (core_db_clock() - begun > PULSE_DEADLINE / 2) {
+            return NO_PULSE;
+        }
     }
-    if (apr_time_now() - begun > PULSE_DEADLINE / 2) {
-        return 0;
-    }
-    heart_renew(p);
-    return answers(p->heart, scratch);
+    return heart_make(p, scratch, why);
 }
 
 static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 {
     db_pool_t *p = data;
     apr_pool_t *scratch;
+    pulse_e pulse = PULSE;
     unsigned turn;
 
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     for (turn = 0; !p->stopping; turn++) {
-        apr_sleep(PULSE_INTERVAL);
-        if (p->heart == NULL) {
-            if (!p->down && !heart_make(p, scratch)) {
-                set_down(p, 1, "no sign of life");
-            }
-        }
-        else if (!p->down && (p->borrowed > 0 || turn % QUIET_TURNS == 0)) {
-            if (!core_db_usable(p->heart)) {
-                heart_renew(p);
-            }
-            /* A pulse that fails while statements succeed is about its own connection. */
-            if (beats(p, scratch)) {
+        if (!p->down && ((p->borrowed > 0 && pulse != NO_ROOM) || turn % QUIET_TURNS == 0)) {
+            const char *why = "no sign of life";
+            pulse = feel(p, scratch, &why);
+            if (pulse != NO_PULSE) {
                 mpx_metric_set(metric_up, 1); /* whoever has seen it away may not be there any more */
             }
-            else if (apr_time_now() - p->last_ok > PULSE_INTERVAL) {
-                set_down(p, 1, "no sign of life");
+            /* A pulse that fails while statements succeed is about its own connection. */
+            else if (core_db_clock() - p->last_ok > PULSE_INTERVAL) {
+                set_down(p, 1, why);
             }
         }
         apr_pool_clear(scratch);
+        apr_sleep(PULSE_INTERVAL);
     }
     apr_pool_destroy(scratch);
     return NULL;
@@ -462,47 +430,13 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 
 /* --- Start and end ------------------------------------------------------------------------------------------------------------ */
 
-typedef struct listener {
-    struct listener *next;
-    const char *channel;
-    apr_pool_t *pool;
-    apr_pool_t *db_pool; /* the connection's own, destroyed with it */
-    mpx_db_t *db;
-    apr_time_t checked;
-    apr_time_t pooled; /* when a pooler was found in between; 0: none */
-} listener_t;
-
-static listener_t *listeners; /* of this child; each is used by its job's thread only, the list under the pool's mutex */
-
-static void listener_close(listener_t *l)
-{
-    if (l->db) {
-        core_db_close(l->db);
-        l->db = NULL;
-    }
-    if (l->db_pool) {
-        apr_pool_destroy(l->db_pool);
-        l->db_pool = NULL;
-    }
-}
-
-/* No job runs any more. */
-static void listeners_stop(void)
-{
-    listener_t *l;
-
-    for (l = listeners; l; l = l->next) {
-        listener_close(l);
-    }
-}
-
 /* Wait until everything that was borrowed is back. @param longest microseconds; below 0: without end */
 static void await_returns(db_pool_t *p, apr_interval_time_t longest)
 {
-    apr_time_t deadline = apr_time_now() + longest;
+    apr_time_t deadline = core_db_clock() + longest;
 
     lock(p);
-    while (p->borrowed > 0 && (longest < 0 || apr_time_now() < deadline)) {
+    while (p->borrowed > 0 && (longest < 0 || core_db_clock() < deadline)) {
         apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(20));
     }
     unlock(p);
@@ -516,7 +450,7 @@ static apr_status_t pool_stop(void *data)
 {
     db_pool_t *p = data;
     apr_status_t ignored;
-    apr_time_t begun = apr_time_now();
+    apr_time_t begun = core_db_clock();
 
     lock(p);
     p->stopping = 1;
@@ -524,57 +458,54 @@ static apr_status_t pool_stop(void *data)
     apr_thread_cond_broadcast(p->available);
     unlock(p);
     core_jobs_end(STOP_PATIENCE);
-    await_returns(p, begun + STOP_PATIENCE - apr_time_now() > 0 ? begun + STOP_PATIENCE - apr_time_now() : 0);
+    await_returns(p, begun + STOP_PATIENCE - core_db_clock() > 0 ? begun + STOP_PATIENCE - core_db_clock() : 0);
     p->down = 1;
     core_jobs_end(-1);
     await_returns(p, -1);
-    apr_thread_join(&ignored, p->opener);
-    apr_thread_join(&ignored, p->pulse);
-    listeners_stop();
+    if (p->opener) {
+        apr_thread_join(&ignored, p->opener);
+    }
+    if (p->pulse) {
+        apr_thread_join(&ignored, p->pulse);
+    }
+    core_db_listeners_close();
     bury_dead(p);
     while (p->nidle > 0) {
         hand_back(p, p->idle[--p->nidle].db);
     }
-    if (p->heart && p->heart != p->pattern) {
+    if (p->heart) {
         core_db_close(p->heart);
+        p->heart = NULL;
     }
-    if (p->pattern) {
-        core_db_close(p->pattern);
-    }
-    p->heart = p->pattern = NULL;
     return APR_SUCCESS;
 }
 
-/* The value of DBDMax, which mod_dbd keeps to itself. */
-static int configured_max(const ap_directive_t *d)
+/* The last value of a directive of mod_dbd's outside of sections, as it stands; NULL when there is none. */
+static const char *configured_args(const ap_directive_t *d, const char *name)
 {
-    int max = 0;
+    const char *value = NULL;
     for (; d; d = d->next) {
-        if (ap_cstr_casecmp(d->directive, "DBDMax") == 0) {
-            max = (int)strtol(d->args, NULL, 10);
+        if (ap_cstr_casecmp(d->directive, name) == 0) {
+            value = d->args;
         }
-        else if (d->first_child && max == 0) {
-            max = configured_max(d->first_child);
-        }
-    }
-    return max;
-}
-
-static const char *configured_driver(const ap_directive_t *d)
-{
-    const char *driver = NULL;
-    for (; d && !driver; d = d->next) {
-        driver = ap_cstr_casecmp(d->directive, "DBDriver") == 0 ? d->args : NULL;
-        if (!driver && d->first_child) {
-            driver = configured_driver(d->first_child);
+        else if (d->first_child && d->directive[0] == '<' && ap_cstr_casecmpn(d->directive, "<If", 3) == 0) {
+            const char *inside = configured_args(d->first_child, name);
+            value = inside ? inside : value;
         }
     }
-    return driver;
+    return value;
 }
 
-int core_db_check(server_rec *s)
+/* Its first word, without quotes. */
+static const char *configured(apr_pool_t *pool, const char *name)
 {
-    const char *driver = configured_driver(ap_conftree);
+    const char *args = configured_args(ap_conftree, name);
+    return args ? ap_getword_conf(pool, &args) : NULL;
+}
+
+int core_db_check(apr_pool_t *ptemp, server_rec *s)
+{
+    const char *driver = configured(ptemp, "DBDriver"), *conninfo = configured(ptemp, "DBDParams"), *error = NULL;
 
     dbd_open = APR_RETRIEVE_OPTIONAL_FN(ap_dbd_open);
     dbd_close = APR_RETRIEVE_OPTIONAL_FN(ap_dbd_close);
@@ -589,6 +520,13 @@ int core_db_check(server_rec *s)
                      driver ? driver : "(not set)");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    if (conninfo == NULL || core_db_params(ptemp, conninfo, &error) == NULL) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
+                     "Meterplex needs DBDParams, a connection string of PostgreSQL such as \"host=/run/postgresql "
+                     "dbname=meterplex user=meterplex\"; it %s%s",
+                     conninfo ? "cannot be read: " : "is not set", conninfo ? error : "");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
     return OK;
 }
 
@@ -596,9 +534,13 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
 {
     db_pool_t *p;
     apr_pool_t *own;
-    int max = configured_max(ap_conftree);
+    const char *text, *conninfo, *error = NULL;
+    int max;
 
     apr_pool_create_unmanaged_ex(&own, NULL, NULL);
+    text = configured(own, "DBDMax");
+    max = text ? (int)strtol(text, NULL, 10) : 0;
+    conninfo = configured(own, "DBDParams");
     apr_pool_tag(own, "mpx_db_pool");
     p = apr_pcalloc(own, sizeof *p);
     p->pool = own;
@@ -612,17 +554,21 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
     p->source.alive = pool_alive;
     p->source.log = pool_log;
     p->source.statement_timeout = STATEMENT_TIMEOUT;
-    if (apr_thread_mutex_create(&p->mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
+    p->params = conninfo ? core_db_params(own, conninfo, &error) : NULL;
+    if (p->params == NULL || apr_thread_mutex_create(&p->mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
         || apr_thread_cond_create(&p->available, own) != APR_SUCCESS
-        || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS
-        || ap_thread_create(&p->opener, NULL, opener_main, p, own) != APR_SUCCESS
-        || ap_thread_create(&p->pulse, NULL, pulse_main, p, own) != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the threads of the database pool cannot be started");
+        || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the database pool cannot be made: %s", error ? error : "no mutex");
         return;
     }
     /* mod_dbd's pool lives in a child of pchild, which is destroyed before pchild's cleanups run: only a pre-cleanup hands
      * connections back in time. With one still out, apr_reslist aborts the process. */
     apr_pool_pre_cleanup_register(pchild, p, pool_stop);
+    if (ap_thread_create(&p->opener, NULL, opener_main, p, own) != APR_SUCCESS
+        || ap_thread_create(&p->pulse, NULL, pulse_main, p, own) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the threads of the database pool cannot be started");
+        return;
+    }
     db_pool = p;
 }
 
@@ -638,99 +584,29 @@ mpx_db_source_t *core_db_source(void)
     return db_pool ? &db_pool->source : &none;
 }
 
+int core_db_stopping(void)
+{
+    return db_pool == NULL || db_pool->stopping;
+}
+
+mpx_db_t *core_db_extra(apr_pool_t *pool)
+{
+    const char *error;
+    int full;
+    return core_db_connect_params(pool, db_pool->params, PULSE_DEADLINE, &error, &full);
+}
+
+void core_db_lock(void)
+{
+    lock(db_pool);
+}
+
+void core_db_unlock(void)
+{
+    unlock(db_pool);
+}
+
 int mpx_database_down(void)
 {
     return db_pool == NULL || db_pool->down;
-}
-
-/* --- Notifications --------------------------------------------------------------------------------------------------------- */
-
-static listener_t *listener_of(db_pool_t *p, const char *channel)
-{
-    listener_t *l;
-    lock(p);
-    for (l = listeners; l && strcmp(l->channel, channel) != 0; l = l->next) {
-    }
-    if (l == NULL) {
-        apr_pool_t *own;
-        apr_pool_create_unmanaged_ex(&own, NULL, NULL);
-        l = apr_pcalloc(own, sizeof *l);
-        l->pool = own;
-        l->channel = apr_pstrdup(own, channel);
-        l->next = listeners;
-        listeners = l;
-    }
-    unlock(p);
-    return l;
-}
-
-/* Behind a pooler that lends a server's session for one transaction, LISTEN succeeds and nothing is ever heard: better
- * not to listen, and to say so. */
-static apr_status_t listener_connect(db_pool_t *p, listener_t *l, apr_pool_t *scratch)
-{
-    core_db_wait_t wait = { PULSE_DEADLINE, NULL };
-    core_db_error_t error;
-    apr_time_t now = apr_time_now();
-
-    if (l->pooled && now - l->pooled < POOLED_RECHECK) {
-        return APR_ENOTIMPL;
-    }
-    apr_pool_create(&l->db_pool, l->pool);
-    l->db = extra_connection(p, l->db_pool);
-    if (l->db && !core_db_is_direct(l->db, scratch, &wait)) {
-        int answered = answers(l->db, scratch);
-        if (answered && l->pooled == 0) {
-            ap_log_error(
-                APLOG_MARK, APLOG_NOTICE, 0, p->server,
-                "database: a connection pooler stands in between, and LISTEN does not reach through it: changes made "
-                "by other nodes are asked for every second instead of being told");
-        }
-        l->pooled = answered ? now : l->pooled;
-        listener_close(l);
-        return answered ? APR_ENOTIMPL : APR_EGENERAL;
-    }
-    if (l->db == NULL
-        || core_db_script(l->db, scratch, &wait, apr_pstrcat(scratch, "LISTEN ", l->channel, NULL), &error) != CORE_DB_OK) {
-        listener_close(l);
-        return APR_EGENERAL;
-    }
-    l->pooled = 0;
-    l->checked = apr_time_now();
-    return APR_SUCCESS;
-}
-
-static apr_status_t listen_wait(db_pool_t *p, mpx_job_t *job, const char *channel, apr_interval_time_t timeout,
-                                mpx_listen_fn *fn, void *baton, int *reconnected)
-{
-    listener_t *l = listener_of(p, channel);
-
-    if (l->db == NULL) {
-        apr_status_t rv = listener_connect(p, l, job->pool);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
-        *reconnected = 1;
-    }
-    /* A connection can be lost without a sign (a cut route): ask for one twice a second. */
-    if (core_db_notifications(l->db, timeout, fn, baton) < 0
-        || (apr_time_now() - l->checked > apr_time_from_msec(500) && !answers(l->db, job->pool))) {
-        listener_close(l);
-        return APR_EGENERAL;
-    }
-    if (apr_time_now() - l->checked > apr_time_from_msec(500)) {
-        l->checked = apr_time_now();
-    }
-    return APR_SUCCESS;
-}
-
-apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout, mpx_listen_fn *fn,
-                             void *baton, int *reconnected)
-{
-    db_pool_t *p = db_pool;
-
-    *reconnected = 0;
-    if (p == NULL) {
-        return APR_EGENERAL;
-    }
-    return p->stopping ? APR_EGENERAL : listen_wait(p, job, channel, timeout, fn, baton, reconnected);
 }

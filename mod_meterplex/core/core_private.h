@@ -45,9 +45,15 @@ int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */
 
 /* --- Database (core_db_pool.c) -------------------------------------------------------------------------------------------------- */
 extern const char *const core_db_after[]; /* modules whose child_init must have run */
-int core_db_check(server_rec *s);         /* check_config: mod_dbd there, driver pgsql */
+int core_db_check(apr_pool_t *ptemp, server_rec *s); /* check_config: mod_dbd there, driver pgsql, a connection string */
 void core_db_child_init(apr_pool_t *pool, server_rec *s);
 mpx_db_source_t *core_db_source(void);
+int core_db_stopping(void);                              /* the child ends, or there is no pool */
+mpx_db_t *core_db_extra(apr_pool_t *pool);               /* a connection outside mod_dbd's pool, within 0.4 s, or NULL */
+int core_db_answers(mpx_db_t *db, apr_pool_t *pool);     /* within 0.4 s */
+void core_db_lock(void);                                 /* the pool's mutex */
+void core_db_unlock(void);
+void core_db_listeners_close(void);                      /* core_db_listen.c; no job runs any more */
 
 /* --- Jobs (core_jobs.c) ------------------------------------------------------------------------------------------------------------ */
 void core_jobs_reset(apr_pool_t *pconf);

@@ -11,6 +11,7 @@
 
 #define SERIALIZATION_TRIES 3
 #define LOCK_TIMEOUT_MS 5000
+#define PATIENCE_STATEMENT_MS 500 /* beyond what is waited for a lock */
 #define LOG_ERR 3     /* APLOG_ERR */
 #define LOG_WARNING 4 /* APLOG_WARNING */
 
@@ -28,7 +29,8 @@ static core_db_wait_t wait_of(mpx_call_t *call)
 {
     core_db_wait_t wait;
     /* The server ends a statement by itself (statement_timeout); this is the net under a server that does not answer. */
-    wait.timeout = call->source->statement_timeout + apr_time_from_msec(500);
+    wait.timeout = (call->patience ? apr_time_from_msec(call->patience + PATIENCE_STATEMENT_MS) : call->source->statement_timeout)
+        + apr_time_from_msec(500);
     wait.source = call->source;
     return wait;
 }
@@ -142,7 +144,9 @@ static const char *begin_text(mpx_call_t *call, unsigned mode)
                         "BEGIN%s; SET LOCAL meterplex.tenant_id = '%s'; SET LOCAL meterplex.platform = '%s'; "
                         "SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d",
                         mode & MPX_TX_READ ? " READ ONLY" : "", tenant, mode & MPX_TX_PLATFORM ? "on" : "off",
-                        (int)apr_time_as_msec(call->source->statement_timeout), LOCK_TIMEOUT_MS);
+                        call->patience ? call->patience + PATIENCE_STATEMENT_MS
+                                       : (int)apr_time_as_msec(call->source->statement_timeout),
+                        call->patience ? call->patience : LOCK_TIMEOUT_MS);
 }
 
 /* A transaction inside an Idempotency-Key's: a savepoint, with this run's tenant and mode until it ends. */

@@ -16,7 +16,7 @@ static int core_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptem
 static int core_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     int rv = core_config_check(ptemp, s);
-    return rv == OK ? core_db_check(s) : rv;
+    return rv == OK ? core_db_check(ptemp, s) : rv;
 }
 
 /* Before the other rooms' post_config: they find keys, state directory and shared memory ready. */

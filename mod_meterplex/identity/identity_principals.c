@@ -3,9 +3,12 @@
  * A key's digest is looked up in a table that all children share; only a miss asks PostgreSQL, once for all requests of the
  * node that wait for it. A record is believed for MeterplexPrincipalTTL; for one second only while revocations cannot be
  * heard (identity_changes.c); and until its next use after they could not. While the database is away what is
- * remembered goes on being believed, its expiry still honoured.
+ * remembered goes on being believed, its expiry still honoured; so it does while the database is there and does not say (a
+ * table locked by a migration): a request waits for that 0.2 s, and the next second's do not wait at all.
  */
 #include "identity_private.h"
+
+#include <time.h>
 
 #include <sodium.h>
 
@@ -18,11 +21,15 @@
 #define WAIT_FOR_ANOTHER apr_time_from_sec(1)
 #define HEARING apr_time_from_sec(1) /* the listener vouches several times a second */
 #define DEAF_TTL apr_time_from_msec(800)
+#define PATIENCE_KNOWN 200   /* ms to wait for a lock where an old record will do */
+#define PATIENCE_UNKNOWN 700 /* and where there is none */
+#define VAIN_MS 1000 /* after a look-up in vain, records that are due are believed for so long */
 #define KEYS_MAX 8
 
 static mpx_cache_t *cache;
 static unsigned char (*digest_keys)[MPX_SUBKEY_SIZE]; /* one for each root key; in memory that no core dump holds */
 static int ndigest_keys;
+static apr_uint64_t vain_until; /* of this child; milliseconds of the monotonic clock */
 static mpx_metric_t metric_hit, metric_miss, metric_stale, metric_unknown, metric_fill, metric_capacity, metric_evicted;
 
 void identity_principals_want(void)
@@ -264,7 +271,8 @@ static int wait_for_another(const unsigned char *digest, identity_packed_t *pack
 }
 
 /* Ask the database for a digest that is not, or no longer, believed. */
-static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
+static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, int patience, identity_packed_t *packed,
+                        apr_size_t *len)
 {
     lookup_t *l;
     mpx_cache_ticket_t ticket;
@@ -279,7 +287,9 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, identity_
     l->digest = digest;
     ticket = mpx_cache_ticket(cache);
     /* on the primary: a replica may not know of a revocation yet */
+    call->patience = patience;
     rv = mpx_tx_run(call, MPX_TX_WRITE, lookup_in, l);
+    call->patience = 0;
     if (rv == APR_SUCCESS) {
         remember(l, &ticket);
         memcpy(packed, &l->packed, l->len);
@@ -291,6 +301,20 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, identity_
     return rv;
 }
 
+static apr_uint64_t monotonic_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
+}
+
+/* The database has been asked a moment ago and did not say: a table that somebody holds locked must not hold up everybody whose
+ * record is due, one after the other. */
+static int asked_in_vain(void)
+{
+    return monotonic_ms() < __atomic_load_n(&vain_until, __ATOMIC_RELAXED);
+}
+
 /* @param len set to 0 when the digest stands for no key */
 static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
 {
@@ -299,8 +323,8 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
     apr_size_t old_len = 0;
     apr_status_t rv;
 
-    if (recalled == BELIEVED) {
-        mpx_metric_add(mpx_database_down() ? metric_stale : metric_hit, 1);
+    if (recalled == BELIEVED || (recalled == REMEMBERED && asked_in_vain())) {
+        mpx_metric_add(recalled == REMEMBERED || mpx_database_down() ? metric_stale : metric_hit, 1);
         return APR_SUCCESS;
     }
     if (recalled == KNOWN_TO_BE_UNKNOWN) {
@@ -313,9 +337,10 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
         old = apr_pmemdup(call->pool, packed, old_len);
     }
     *len = 0;
-    rv = ask(call, digest, packed, len);
+    rv = ask(call, digest, old ? PATIENCE_KNOWN : PATIENCE_UNKNOWN, packed, len);
     if (rv != APR_SUCCESS && old && call->problem.code == MPX_P_UNAVAILABLE) {
-        /* The database went away just now: who is known goes on being served. */
+        /* The database went away just now, or does not say: who is known goes on being served. */
+        __atomic_store_n(&vain_until, monotonic_ms() + VAIN_MS, __ATOMIC_RELAXED);
         mpx_metric_add(metric_stale, 1);
         memset(&call->problem, 0, sizeof call->problem);
         memcpy(packed, old, old_len);

@@ -10,11 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static const char conf[] = "StartServers 3\n"
+                           "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexMeter "
+                           "sold.request\n</Location>\n";
+
 static void up(void)
 {
-    h_up("StartServers 3\n"
-         "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexMeter "
-         "sold.request\n</Location>\n");
+    h_up(conf);
 }
 
 static int made(const char *path, const char *key, const char *body, const h_response_t **answer)
@@ -30,7 +32,8 @@ static const char *fresh_key(void)
         "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}",
         "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}",
     };
-    const char *tenant = h_format("{\"name\":\"f\",\"slug\":\"fault-%d\"}", (int)getpid()), *path, *key;
+    static int n;
+    const char *tenant = h_format("{\"name\":\"f\",\"slug\":\"fault-%d-%d\"}", (int)getpid(), n++), *path, *key;
     const h_response_t *r;
 
     H_WAIT(10, made("/v1/tenants", h_admin_key(), tenant, &r));
@@ -73,7 +76,7 @@ static long total(const char *key, const char *meter)
 /* Counters of a load that other processes make. */
 typedef struct load {
     volatile int stop;
-    long served, refused, broken, acknowledged;
+    long served, refused, broken, acknowledged, longest; /* milliseconds */
 } load_t;
 
 static load_t *load_make(void)
@@ -216,6 +219,82 @@ START_TEST(a_frozen_database_costs_nobody_a_second)
 }
 END_TEST
 
+/* Children that have just begun, all of their connections in use: they notice as the others do. */
+START_TEST(a_frozen_database_is_noticed_by_busy_newcomers)
+{
+    const char *key = fresh_key();
+    load_t *load = load_make();
+    pid_t pids[12];
+    long long frozen;
+
+    for (int p = 0; p < 12; p++) {
+        pids[p] = fork();
+        ck_assert_int_ge(pids[p], 0);
+        for (int i = 0; pids[p] == 0 && !load->stop; i++) {
+            const h_response_t *r = h_get("/v1/usage/events?limit=200", key);
+            long ms = (long)(r->seconds * 1000), longest;
+            while (ms > (longest = load->longest) && !__sync_bool_compare_and_swap(&load->longest, longest, ms)) {
+            }
+            __atomic_fetch_add(r->status == 200 ? &load->served : &load->refused, 1, __ATOMIC_RELAXED);
+        }
+        if (pids[p] == 0) {
+            _exit(0);
+        }
+    }
+    H_WAIT(10, load->served > 50);
+    h_httpd_graceful(h_main_httpd);
+    frozen = h_now_ms() + 300;
+    H_WAIT(2, h_now_ms() > frozen);
+    load->longest = 0;
+    signal_cluster(SIGSTOP);
+    frozen = h_now_ms() + 4000;
+    H_WAIT(10, h_now_ms() > frozen);
+    signal_cluster(SIGCONT);
+    load->stop = 1;
+    for (int p = 0; p < 12; p++) {
+        waitpid(pids[p], NULL, 0);
+    }
+    /* a second is the rule; the machine is busy with the clients themselves */
+    ck_assert_msg(load->longest < 2000 && load->refused > 0, "the longest took %ld ms, %ld refused", load->longest, load->refused);
+    H_WAIT(5, ready() && works(key));
+}
+END_TEST
+
+/* A migration holds the tables of keys: who is known is served, who is not is told to come again. */
+START_TEST(locked_tables_hold_up_nobody_who_is_known)
+{
+    const char *key = fresh_key(), *other = h_key(h_tenant(h_format("locked-%d", (int)getpid())), "demo:read", NULL, NULL);
+    pid_t locker;
+    double longest = 0;
+    const h_response_t *r;
+
+    h_httpd_configure(h_main_httpd, h_format("%sMeterplexPrincipalTTL 1s\n", conf));
+    h_httpd_graceful(h_main_httpd);
+    h_expect(h_get("/sold/x", key), 404);
+    locker = fork();
+    if (locker == 0) {
+        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
+               "BEGIN; LOCK TABLE identity.api_keys, identity.api_key_secrets; SELECT pg_sleep(6); COMMIT", NULL);
+        _exit(127);
+    }
+    H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted "
+                         "AND relation = 'identity.api_keys'::regclass")) > 0);
+    for (long long end = h_now_ms() + 4000; h_now_ms() < end;) {
+        r = h_get("/sold/x", key);
+        h_expect(r, 404);
+        longest = r->seconds > longest ? r->seconds : longest;
+    }
+    ck_assert_msg(longest < 1, "the longest took %g s", longest);
+    r = h_get("/sold/x", other);
+    h_expect_problem(r, 503, "unavailable");
+    ck_assert_msg(r->seconds < 1.5, "%g s", r->seconds);
+    waitpid(locker, NULL, 0);
+    h_httpd_configure(h_main_httpd, conf);
+    h_httpd_graceful(h_main_httpd);
+    H_WAIT(5, h_get("/sold/x", other)->status == 404);
+}
+END_TEST
+
 START_TEST(killed_processes_lose_and_double_nothing)
 {
     const char *key = fresh_key();
@@ -349,6 +428,8 @@ int main(void)
     tcase_set_timeout(tcase, 240);
     tcase_add_test(tcase, without_a_database_known_keys_are_served);
     tcase_add_test(tcase, a_frozen_database_costs_nobody_a_second);
+    tcase_add_test(tcase, a_frozen_database_is_noticed_by_busy_newcomers);
+    tcase_add_test(tcase, locked_tables_hold_up_nobody_who_is_known);
     tcase_add_test(tcase, killed_processes_lose_and_double_nothing);
     tcase_add_test(tcase, a_restart_of_the_database_under_load_doubles_nothing);
     tcase_add_test(tcase, fifty_reloads_lose_nothing);
