@@ -23,6 +23,7 @@
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define RETRY_INTERVAL apr_time_from_msec(250)
 #define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
+#define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
 #define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
 #define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
@@ -243,10 +244,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     if (native == NULL) {
         lock(p);
         others = p->open;
-        p->open_after = core_db_clock() + OPEN_PAUSE; /* mod_dbd writes two lines for each failure */
-        if (others > 0) {
-            p->max = others; /* the server takes no more of us; grows again when one of them goes */
-        }
+        p->open_after = core_db_clock() + (others > 0 ? MORE_PAUSE : OPEN_PAUSE); /* mod_dbd writes two lines at each */
         unlock(p);
         if (others == 0 && core_db_clock() - p->last_ok > PULSE_INTERVAL) {
             set_down(p, 1, "no connection can be made");
@@ -303,7 +301,6 @@ static int is_needed(const db_pool_t *p)
 static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
 {
     db_pool_t *p = data;
-    int configured = p->max;
     apr_pool_t *scratch;
 
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
@@ -321,9 +318,6 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
             break;
         }
         needed = is_needed(p) && core_db_clock() >= p->open_after;
-        if (p->open < p->max) {
-            p->max = configured;
-        }
         unlock(p);
         bury_dead(p);
         if (down) {
@@ -406,23 +400,27 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
     db_pool_t *p = data;
     apr_pool_t *scratch;
     pulse_e pulse = PULSE;
+    apr_time_t begun = 0;
     unsigned turn;
 
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     for (turn = 0; !p->stopping; turn++) {
         if (!p->down && ((p->borrowed > 0 && pulse != NO_ROOM) || turn % QUIET_TURNS == 0)) {
             const char *why = "no sign of life";
+            begun = core_db_clock();
             pulse = feel(p, scratch, &why);
             if (pulse != NO_PULSE) {
                 mpx_metric_set(metric_up, 1); /* whoever has seen it away may not be there any more */
             }
             /* A pulse that fails while statements succeed is about its own connection. */
-            else if (core_db_clock() - p->last_ok > PULSE_INTERVAL) {
+            else if (p->last_ok < begun) {
                 set_down(p, 1, why);
             }
         }
         apr_pool_clear(scratch);
-        apr_sleep(PULSE_INTERVAL);
+        if (p->down || pulse != NO_PULSE || core_db_clock() - begun < PULSE_INTERVAL) {
+            apr_sleep(PULSE_INTERVAL); /* else it has been waited for long enough */
+        }
     }
     apr_pool_destroy(scratch);
     return NULL;

@@ -43,7 +43,7 @@ static const struct {
     { 403, MPX_P_FORBIDDEN, "This is not allowed." },
     { 404, MPX_P_NOT_FOUND, "There is nothing here." },
     { 405, MPX_P_METHOD_NOT_ALLOWED, "The method is not allowed here." },
-    { 408, MPX_P_BAD_REQUEST, "The request did not arrive in time." },
+    { 408, MPX_P_REQUEST_TIMEOUT, "The request did not arrive in time." },
     { 412, MPX_P_PRECONDITION_FAILED, "A precondition of the request does not hold." },
     { 413, MPX_P_PAYLOAD_TOO_LARGE, "The request's body is too large." },
     { 414, MPX_P_BAD_REQUEST, "The request's target is too long." },
@@ -170,6 +170,10 @@ static apr_status_t write_problem(ap_filter_t *f, apr_bucket_brigade *bb)
         apr_table_unset(r->err_headers_out, "WWW-Authenticate");
         apr_table_unset(r->headers_out, "WWW-Authenticate");
     }
+    if (r->status == HTTP_BAD_GATEWAY && apr_table_get(r->notes, "proxy_timedout")) {
+        r->status = HTTP_GATEWAY_TIME_OUT; /* mod_proxy_http tells the two apart in this note only */
+        r->status_line = NULL;
+    }
     if (problem.code == MPX_P_NONE || mpx_problem_status(problem.code) != r->status) {
         problem_of_status(r->status, &problem);
     }
@@ -199,6 +203,9 @@ static int is_ours(request_rec *r)
 
     if (dir && dir->problem >= 0) {
         return dir->problem;
+    }
+    if (!mpx_request_get(r)->placed) {
+        return 1; /* malformed, or not arrived in time: which section it was meant for nobody knows */
     }
     if (mpx_request_get(r)->problem.code != MPX_P_NONE || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
         return 1;

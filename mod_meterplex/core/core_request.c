@@ -139,11 +139,55 @@ mpx_request_t *mpx_request_get(request_rec *r)
     }
 }
 
+/* What a client lists in Connection is taken away before the request goes upstream: not these. */
+static const char *const kept[] = { "X-Request-Id", "traceparent", "tracestate" };
+
+static int is_kept(const char *name)
+{
+    apr_size_t i;
+    for (i = 0; i < sizeof kept / sizeof *kept && ap_cstr_casecmp(name, kept[i]) != 0; i++) {
+    }
+    return i < sizeof kept / sizeof *kept;
+}
+
+static void keep_ours(request_rec *r)
+{
+    const char *list = apr_table_get(r->headers_in, "Connection"), *rest = NULL;
+    char *name, *state = NULL;
+    int taken = 0;
+
+    if (list == NULL) {
+        return;
+    }
+    for (name = apr_strtok(apr_pstrdup(r->pool, list), ", \t", &state); name; name = apr_strtok(NULL, ", \t", &state)) {
+        if (is_kept(name)) {
+            taken = 1;
+        }
+        else {
+            rest = rest ? apr_pstrcat(r->pool, rest, ", ", name, NULL) : name;
+        }
+    }
+    if (taken && rest) {
+        apr_table_setn(r->headers_in, "Connection", rest);
+    }
+    else if (taken) {
+        apr_table_unset(r->headers_in, "Connection");
+    }
+}
+
 static int on_post_read_request(request_rec *r)
 {
     if (r->main == NULL && r->prev == NULL) {
         set_trace(r, make_context(r));
+        keep_ours(r);
     }
+    return DECLINED;
+}
+
+/* Its sections have been walked by now. */
+static int on_translate_name(request_rec *r)
+{
+    mpx_request_get(r)->placed = 1;
     return DECLINED;
 }
 
@@ -229,6 +273,7 @@ void core_request_register(apr_pool_t *pool)
 {
     id_filter = ap_register_output_filter("METERPLEX_REQUEST_ID", one_request_id, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_post_read_request(on_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_translate_name(on_translate_name, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_header_parser(on_header_parser, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_insert_filter(on_insert_filter, NULL, NULL, APR_HOOK_LAST);
 }

@@ -22,6 +22,7 @@
 typedef struct mpx_request {
     const char *id;                   /* X-Request-Id */
     mpx_trace_t trace;                /* of this server's span */
+    int placed;                       /* its sections are known: errors of httpd's before that have none */
     int authenticated;                /* mpx_request_principal() has run: its outcome stands */
     apr_status_t auth_status;
     const mpx_principal_t *principal; /* or NULL */

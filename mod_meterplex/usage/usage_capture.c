@@ -17,8 +17,16 @@ APLOG_USE_MODULE(meterplex_usage);
 
 #define PROPS_MAX 16
 #define TEXT_MAX 256     /* bytes of a subject or property; more is cut */
+#define STEP 131072      /* bytes of an answer that are sent at a time where bytes are counted */
 #define BAD_VALUE_MAX 32 /* of a value that is no number: enough to see what it is */
 #define COUNTERS_DEFAULT (64u * 1024 * 1024)
+
+/* What is to be counted of a request; request->usage. */
+typedef struct capture_state {
+    const apr_array_header_t *meters; /* capture_meter_t * */
+    int counted, by_bytes;
+    apr_off_t unsent; /* bytes of the answer that the client did not take */
+} capture_state_t;
 
 static apr_size_t counters_size = COUNTERS_DEFAULT;
 static mpx_metric_t metric_unattributed, metric_cut;
@@ -42,9 +50,10 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add)
 
 /* --- Directives ------------------------------------------------------------------------------------------------------------- */
 
-static const char *parse_expr(cmd_parms *cmd, const char *text, int boolean, ap_expr_info_t **out)
+static const char *parse_expr(cmd_parms *cmd, capture_meter_t *meter, const char *text, int boolean, ap_expr_info_t **out)
 {
     const char *error = NULL;
+    meter->by_bytes |= ap_strcasestr(text, "METERPLEX_BYTES_SENT") != NULL;
     *out = ap_expr_parse_cmd(cmd, text, boolean ? 0 : AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
     return error ? apr_psprintf(cmd->pool, "MeterplexMeter: \"%s\": %s", text, error) : NULL;
 }
@@ -71,19 +80,19 @@ static const char *parse_prop(cmd_parms *cmd, const char *text, capture_meter_t 
     if (strcmp(prop->name, "value") == 0) {
         return "MeterplexMeter: prop=value: the name is taken by value=EXPR";
     }
-    return parse_expr(cmd, colon + 1, 0, &prop->value);
+    return parse_expr(cmd, meter, colon + 1, 0, &prop->value);
 }
 
 static const char *parse_option(cmd_parms *cmd, const char *word, capture_meter_t *meter)
 {
     if (strncmp(word, "value=", 6) == 0) {
-        return parse_expr(cmd, word + 6, 0, &meter->value);
+        return parse_expr(cmd, meter, word + 6, 0, &meter->value);
     }
     if (strncmp(word, "subject=", 8) == 0) {
-        return parse_expr(cmd, word + 8, 0, &meter->subject);
+        return parse_expr(cmd, meter, word + 8, 0, &meter->subject);
     }
     if (strncmp(word, "when=", 5) == 0) {
-        return parse_expr(cmd, word + 5, 1, &meter->when);
+        return parse_expr(cmd, meter, word + 5, 1, &meter->when);
     }
     if (strncmp(word, "prop=", 5) == 0) {
         return parse_prop(cmd, word + 5, meter);
@@ -169,12 +178,13 @@ static int contains(const apr_array_header_t *meters, const capture_meter_t *met
     return i < meters->nelts;
 }
 
-/* Last of all fixups: whatever checks there are have let the request through. An internal redirect adds the meters of where it
- * leads; each counts once. */
+/* After the limits, and before any other module's fixups: one of those may end the request with a redirect or an error, which is
+ * an answer as any other. An internal redirect adds the meters of where it leads; each counts once. */
 static int capture_fixups(request_rec *r)
 {
     const capture_dir_t *dir;
     mpx_request_t *request;
+    capture_state_t *state;
     apr_array_header_t *all;
     int i;
 
@@ -182,18 +192,22 @@ static int capture_fixups(request_rec *r)
         return DECLINED;
     }
     request = mpx_request_get(r);
-    if (request->usage == NULL) {
-        request->usage = dir->meters;
-        return DECLINED;
+    state = request->usage;
+    if (state == NULL) {
+        request->usage = state = apr_pcalloc(request->call.pool, sizeof *state);
     }
-    all = apr_array_copy(request->call.pool, request->usage);
+    all = apr_array_make(request->call.pool, 4, sizeof(capture_meter_t *));
+    if (state->meters) {
+        apr_array_cat(all, state->meters);
+    }
     for (i = 0; i < dir->meters->nelts; i++) {
         capture_meter_t *meter = APR_ARRAY_IDX(dir->meters, i, capture_meter_t *);
         if (!contains(all, meter)) {
             APR_ARRAY_PUSH(all, capture_meter_t *) = meter;
+            state->by_bytes |= meter->by_bytes;
         }
     }
-    request->usage = all;
+    state->meters = all;
     return DECLINED;
 }
 
@@ -327,39 +341,76 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
 }
 
 /* @param last what the client gets: after an internal redirect or an error document, another than the first */
-static void capture(mpx_request_t *request, request_rec *last)
+static void capture(mpx_request_t *request, capture_state_t *state, request_rec *last)
 {
-    const apr_array_header_t *meters = request->usage;
     int i;
 
-    request->usage = NULL; /* once */
+    state->counted = 1;
     if (request->principal == NULL) {
         mpx_metric_add(metric_unattributed, 1);
         return;
     }
-    for (i = 0; i < meters->nelts; i++) {
-        capture_one(last, request, APR_ARRAY_IDX(meters, i, const capture_meter_t *));
+    for (i = 0; i < state->meters->nelts; i++) {
+        capture_one(last, request, APR_ARRAY_IDX(state->meters, i, const capture_meter_t *));
     }
+}
+
+static int ends_answer(const apr_bucket_brigade *bb)
+{
+    const apr_bucket *b;
+
+    for (b = APR_BRIGADE_LAST(bb); b != APR_BRIGADE_SENTINEL(bb) && APR_BUCKET_IS_METADATA(b); b = APR_BUCKET_PREV(b)) {
+        if (APR_BUCKET_IS_EOS(b)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A file comes as one bucket with the end behind it: whoever is billed by bytes would pay for all of it before any is sent. So
+ * all but the last step is sent first, each step written before the next, by this thread.
+ * @return what the next filter says, or APR_ECONNABORTED; *left then is what the client did not take */
+static apr_status_t send_in_steps(ap_filter_t *f, apr_bucket_brigade *bb, apr_off_t *left)
+{
+    apr_status_t rv = apr_brigade_length(bb, 0, left);
+
+    while (rv == APR_SUCCESS && *left > STEP) { /* below 0: not known, and then not all there */
+        apr_bucket *after;
+        apr_bucket_brigade *rest;
+
+        rv = apr_brigade_partition(bb, STEP, &after);
+        if (rv != APR_SUCCESS) {
+            return rv;
+        }
+        rest = apr_brigade_split(bb, after);
+        APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_flush_create(f->c->bucket_alloc));
+        rv = ap_pass_brigade(f->next, bb);
+        apr_brigade_cleanup(bb);
+        APR_BRIGADE_CONCAT(bb, rest);
+        rv = rv == APR_SUCCESS && f->c->aborted ? APR_ECONNABORTED : rv;
+        *left -= rv == APR_SUCCESS ? STEP : 0;
+    }
+    return rv;
 }
 
 /* Counts when the end of the answer passes on its way out, just before the client can have all of it: whoever got an answer
  * is counted, even if the process is killed in the next instant. Behind the filters that know status and length. */
 static apr_status_t capture_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    if (!APR_BRIGADE_EMPTY(bb) && APR_BUCKET_IS_METADATA(APR_BRIGADE_LAST(bb))) {
-        apr_bucket *b;
-        for (b = APR_BRIGADE_LAST(bb); b != APR_BRIGADE_SENTINEL(bb) && APR_BUCKET_IS_METADATA(b); b = APR_BUCKET_PREV(b)) {
-            if (APR_BUCKET_IS_EOS(b)) {
-                mpx_request_t *request = mpx_request_get(f->r);
-                if (request->usage) {
-                    capture(request, f->r);
-                }
-                ap_remove_output_filter(f);
-                break;
-            }
+    mpx_request_t *request = mpx_request_get(f->r);
+    capture_state_t *state = request->usage;
+    apr_status_t rv = APR_SUCCESS;
+
+    if (!APR_BRIGADE_EMPTY(bb) && ends_answer(bb)) {
+        ap_remove_output_filter(f);
+        if (!state->counted) {
+            apr_off_t left = 0;
+            rv = state->by_bytes ? send_in_steps(f, bb, &left) : APR_SUCCESS;
+            state->unsent = rv == APR_SUCCESS ? 0 : left;
+            capture(request, state, f->r);
         }
     }
-    return ap_pass_brigade(f->next, bb);
+    return rv == APR_SUCCESS ? ap_pass_brigade(f->next, bb) : rv;
 }
 
 static void capture_insert_filter(request_rec *r)
@@ -373,18 +424,25 @@ static void capture_insert_filter(request_rec *r)
 static int capture_log_transaction(request_rec *first)
 {
     mpx_request_t *request = mpx_request_get(first);
+    capture_state_t *state = request->usage;
     request_rec *last = first;
 
     while (last->next) {
         last = last->next;
     }
-    if (request->usage) {
-        capture(request, last);
+    if (state && !state->counted) {
+        capture(request, state, last);
     }
     return DECLINED;
 }
 
 /* --- Expression variables ------------------------------------------------------------------------------------------------------- */
+
+static apr_off_t bytes_of(const request_rec *r, const capture_state_t *state)
+{
+    apr_off_t unsent = state ? state->unsent : 0;
+    return r->bytes_sent > unsent ? r->bytes_sent - unsent : 0;
+}
 
 static const char *variable(ap_expr_eval_ctx_t *ctx, const void *data)
 {
@@ -397,7 +455,7 @@ static const char *variable(ap_expr_eval_ctx_t *ctx, const void *data)
     }
     request = mpx_request_get(r);
     switch (name[0]) {
-    case 'B': return apr_off_t_toa(ctx->p, r->bytes_sent);
+    case 'B': return apr_off_t_toa(ctx->p, bytes_of(r, request->usage));
     case 'D': return apr_ltoa(ctx->p, (long)apr_time_as_msec(apr_time_now() - request->call.now));
     case 'R': return request->id;
     case 'K': return request->principal ? mpx_principal_text(ctx->p, request->principal) : "";
@@ -438,8 +496,10 @@ int usage_capture_open(apr_pool_t *pconf, server_rec *s)
 
 void usage_capture_register_hooks(apr_pool_t *pool)
 {
+    static const char *const after_limits[] = { "core.c", "mod_meterplex_limit.c", NULL };
+
     counters_size = COUNTERS_DEFAULT;
-    ap_hook_fixups(capture_fixups, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_fixups(capture_fixups, after_limits, NULL, APR_HOOK_REALLY_FIRST);
     count_filter = ap_register_output_filter("METERPLEX_METER", capture_filter, NULL, AP_FTYPE_CONNECTION - 1);
     ap_hook_insert_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_error_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);

@@ -11,6 +11,7 @@ typedef struct capture_meter {
     const char *type;               /* event type */
     ap_expr_info_t *value, *subject, *when; /* or NULL */
     apr_array_header_t *props;      /* capture_prop_t, or NULL */
+    int by_bytes;                   /* an expression asks how much was sent */
 } capture_meter_t;
 
 typedef struct capture_prop {
@@ -31,7 +32,7 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add);
 /* post_config: maps the counter file, registers metrics, health and the flush job. */
 int usage_capture_open(apr_pool_t *pconf, server_rec *s);
 
-/* Hooks: fixups (last) marks what is let through, log_transaction counts it; expression variables METERPLEX_*. */
+/* Hooks: fixups mark what is let through; an output filter counts it, or log_transaction; expression variables METERPLEX_*. */
 void usage_capture_register_hooks(apr_pool_t *pool);
 
 /* --- Between usage_capture.c and usage_counters.c --------------------------------------------------------------------------- */

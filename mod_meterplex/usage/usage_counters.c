@@ -40,6 +40,7 @@ static struct {
     const char *path, *source;
 } file = { NULL, NULL, 0, -1, NULL, NULL };
 
+static apr_int64_t started_at; /* of this generation, in seconds */
 static mpx_metric_t metric_counted, metric_lost, metric_flushed, metric_used, metric_pending, metric_flushed_at;
 
 /* --- Counting -------------------------------------------------------------------------------------------------------------------- */
@@ -297,13 +298,14 @@ static void refresh_gauges(void)
 
 static mpx_health_e counters_health(apr_pool_t *pool, const char **detail)
 {
+    apr_int64_t now = apr_time_sec(apr_time_now());
     mpx_counters_stat_t stat;
     mpx_counters_stat(file.counters, &stat);
     if (stat.used > stat.capacity / 10 * 9) {
         *detail = "the counter file is nearly full; usage waits for the database";
         return MPX_HEALTH_DEGRADED;
     }
-    if (stat.pending > 0 && apr_time_sec(apr_time_now()) - mpx_metric_value(metric_flushed_at) > FLUSH_LATE_S) {
+    if (stat.pending > 0 && now - mpx_metric_value(metric_flushed_at) > FLUSH_LATE_S && now - started_at > FLUSH_LATE_S) {
         *detail = "counted requests wait for the database";
         return MPX_HEALTH_DEGRADED;
     }
@@ -321,6 +323,7 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
         return rv;
     }
     apr_pool_cleanup_register(pconf, NULL, unmap_file, apr_pool_cleanup_null);
+    started_at = apr_time_sec(apr_time_now());
     file.source = apr_pstrcat(pconf, "urn:meterplex:node:", mpx_uuid_format(mpx_node_id(), node), NULL);
     metric_counted = mpx_metric_counter("meterplex_usage_counted_total", "Requests counted by MeterplexMeter.", NULL);
     metric_lost = mpx_metric_counter("meterplex_usage_lost_total",
