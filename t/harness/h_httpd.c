@@ -97,7 +97,8 @@ static void load_meterplex(FILE *out)
     }
 }
 
-static void write_meterplex(FILE *out, const h_httpd_t *httpd)
+/* @param conf  the addition: one that speaks of MeterplexProblem decides about it itself */
+static void write_meterplex(FILE *out, const h_httpd_t *httpd, const char *conf)
 {
     fprintf(out,
             "DBDriver pgsql\n"
@@ -105,9 +106,10 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd)
             "DBDMin 0\nDBDKeep 4\nDBDMax 8\nDBDExptime 60\n"
             "MeterplexKeyFile %s\n"
             "MeterplexStateDir %s\n"
-            "MeterplexProblem On\n<Location />\n    AuthzSendForbiddenOnFailure On\n</Location>\n"
+            "%s<Location />\n    AuthzSendForbiddenOnFailure On\n</Location>\n"
             "<LocationMatch \"^/(v1|health|metrics)(/|$)\">\n    SetHandler meterplex-api\n</LocationMatch>\n",
-            h_pg_conninfo("meterplex"), h_key_file(), httpd->state);
+            h_pg_conninfo("meterplex"), h_key_file(), httpd->state,
+            conf && strstr(conf, "MeterplexProblem") ? "" : "MeterplexProblem On\n");
     fprintf(out, "<IfModule meterplex_observe_module>\n    MeterplexOpenAPI %s/htdocs/openapi.json\n</IfModule>\n",
             setting("top_srcdir", MPX_SRCDIR));
 }
@@ -140,7 +142,7 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
     }
     if (modules) {
         load_meterplex(out);
-        write_meterplex(out, httpd);
+        write_meterplex(out, httpd, conf);
     }
     if (conf) {
         fprintf(out, "%s\n", conf);

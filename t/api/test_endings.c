@@ -1,0 +1,194 @@
+/* However an answer on a gated location ends: limited, counted, and told as the contract says. */
+#include "harness.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LARGE (24 * 1024 * 1024)
+
+static h_httpd_t *upstream;
+
+/* A port that takes connections and says nothing. */
+static int silent_port(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) || listen(fd, 16)
+        || getsockname(fd, (struct sockaddr *)&address, &len)) {
+        h_fail("no silent port");
+    }
+    return ntohs(address.sin_port);
+}
+
+static void up(void)
+{
+    char *large = calloc(1, LARGE + 1);
+
+    h_up_stopped(NULL);
+    upstream = h_httpd_make("upstream", 0,
+                            "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog fields.log fields\n");
+    h_httpd_start(upstream);
+    /* MeterplexProblem is left as it comes */
+    h_httpd_configure(h_main_httpd,
+                      h_format("# MeterplexProblem: not said\n"
+                               "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+                               "  MeterplexRateLimit key 1000/d name=sold\n  MeterplexMeter sold.request\n"
+                               "  MeterplexMeter sold.bytes value=%%{METERPLEX_BYTES_SENT}\n</Location>\n"
+                               "ProxyTimeout 1\nProxyPass /sold/proxied http://127.0.0.1:%d\n"
+                               "ProxyPass /sold/silent http://127.0.0.1:%d\n"
+                               "<Directory />\n  Options FollowSymLinks\n  RewriteEngine On\n"
+                               "  RewriteRule sold/away$ http://example.org/ [R=302,L]\n  RewriteRule sold/gone$ - [G]\n"
+                               "</Directory>\n",
+                               upstream->port, silent_port()));
+    h_command((const char *[]){ "mkdir", "-p", h_format("%s/httpd-main/htdocs/sold/dir", h_dir()), NULL }, NULL);
+    memset(large, 'x', LARGE);
+    h_file("httpd-main/htdocs/sold/large", large);
+    h_file("httpd-main/htdocs/sold/away", "");
+    h_file("httpd-main/htdocs/sold/gone", "");
+    free(large);
+    h_httpd_start(h_main_httpd);
+}
+
+static const char *fresh_key(void)
+{
+    static int n;
+    const char *key = h_key(h_tenant(h_format("endings-%d-%d", (int)getpid(), n++)),
+                            "demo:read usage:read meters:read meters:write", NULL, NULL);
+
+    h_expect(h_post("/v1/meters", key,
+                    "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"),
+             201);
+    h_expect(h_post("/v1/meters", key,
+                    "{\"key\":\"bytes\",\"name\":\"b\",\"event_type\":\"sold.bytes\",\"aggregation\":\"sum\",\"value_property\":"
+                    "\"$.value\"}"),
+             201);
+    return key;
+}
+
+static long total(const char *key, const char *meter)
+{
+    return atol(h_json_text(h_get(h_format("/v1/meters/%s/usage", meter), key), "/data/0/value"));
+}
+
+START_TEST(what_another_module_ends_is_limited_and_counted)
+{
+    const char *key = fresh_key();
+    static const struct {
+        const char *path;
+        int status;
+    } cases[] = { { "/sold/away", 302 }, { "/sold/gone", 410 }, { "/sold/dir", 301 }, { "/sold/nothing", 404 } };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const h_response_t *r = h_get(cases[i].path, key);
+        h_expect(r, cases[i].status);
+        ck_assert_ptr_nonnull(h_header(r, "ratelimit"));
+        ck_assert_ptr_nonnull(strstr(h_header(r, "ratelimit"), h_format("r=%d;", 999 - (int)i)));
+    }
+    H_WAIT(3, total(key, "n") == 4);
+}
+END_TEST
+
+/* Asks for the large file and goes away after a kilobyte. */
+static void break_off(const char *key)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)h_main_httpd->port) };
+    struct linger reset = { 1, 0 };
+    int fd = socket(AF_INET, SOCK_STREAM, 0), small = 8192;
+    const char *request = h_format("GET /sold/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", key);
+    char buffer[1024];
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(write(fd, request, strlen(request)), (ssize_t)strlen(request));
+    ck_assert_int_gt(read(fd, buffer, sizeof buffer), 0);
+    close(fd);
+}
+
+START_TEST(a_broken_download_costs_what_was_sent)
+{
+    const char *key = fresh_key();
+    const h_response_t *r = h_get("/sold/large", key);
+
+    h_expect(r, 200);
+    ck_assert_uint_eq(r->body_len, LARGE);
+    H_WAIT(3, total(key, "n") == 1);
+    ck_assert_int_eq(total(key, "bytes"), LARGE);
+    break_off(key);
+    H_WAIT(5, total(key, "n") == 2);
+    ck_assert_msg(total(key, "bytes") < LARGE + LARGE / 2, "%ld bytes of %d were billed", total(key, "bytes") - LARGE, LARGE);
+}
+END_TEST
+
+START_TEST(an_upstream_that_says_nothing_is_a_504)
+{
+    const char *key = fresh_key();
+    const h_response_t *r = h_get("/sold/silent", key);
+
+    h_expect_problem(r, 504, "upstream_timeout");
+    H_WAIT(3, total(key, "n") == 1);
+}
+END_TEST
+
+/* Before a section is found, whatever the site's own pages look like. */
+START_TEST(malformed_requests_get_problems)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } cases[] = {
+        { "GET /v1/tenants HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400 },
+        { "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400 },
+        { "GET / HTTP/1.1\r\n\r\n", 400 },
+        { "POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: sideways\r\n\r\n", 400 },
+        { "GET / HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n", 400 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *answer = h_raw(h_main_httpd, cases[i].request, strlen(cases[i].request), 3);
+        ck_assert_msg(strncmp(answer, h_format("HTTP/1.1 %d", cases[i].status), 12) == 0, "case %zu: %s", i, answer);
+        ck_assert_msg(strstr(answer, "application/problem+json") && strstr(answer, "\"code\":\"bad_request\"")
+                          && strcasestr(answer, "\nX-Request-Id: "),
+                      "case %zu: %s", i, answer);
+    }
+    /* a page of the site's own stays as it is */
+    ck_assert_ptr_null(strstr(h_header(h_get("/nothing", NULL), "content-type"), "json"));
+}
+END_TEST
+
+START_TEST(a_client_cannot_hide_the_request_from_the_upstream)
+{
+    const char *key = fresh_key(), *headers[] = { "X-Request-Id: from-the-client", "X-Mine: yes",
+                                                  "Connection: close, x-request-id, Traceparent, X-Mine", NULL };
+    h_request_t request = { .path = "/sold/proxied/index.html", .key = key, .headers = headers };
+    char *log;
+
+    h_expect(h_send(&request), 200);
+    H_WAIT(3, (log = h_read_file(h_format("%s/fields.log", upstream->root))) && strstr(log, "[from-the-client] [00-"));
+    ck_assert_ptr_nonnull(strstr(log, "] [-]")); /* what is the client's own to take away */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("endings");
+    TCase *tcase = tcase_create("endings");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, what_another_module_ends_is_limited_and_counted);
+    tcase_add_test(tcase, a_broken_download_costs_what_was_sent);
+    tcase_add_test(tcase, an_upstream_that_says_nothing_is_a_504);
+    tcase_add_test(tcase, malformed_requests_get_problems);
+    tcase_add_test(tcase, a_client_cannot_hide_the_request_from_the_upstream);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
