@@ -75,6 +75,14 @@ SELECT statement FROM (
                           WHERE rolname = 'meterplex_owner'), false)
 ) AS missing ORDER BY n
 
+-- name: migrate_is_httpd
+-- Is this the role that httpd logs in as, which owns nothing and stays so?
+SELECT NOT r.rolsuper
+   AND coalesce((SELECT pg_has_role(r.oid, oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_app'), false)
+   AND NOT coalesce((SELECT pg_has_role(r.oid, oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_owner'), false),
+       current_database()
+FROM pg_catalog.pg_roles r WHERE r.rolname = current_user;
+
 -- name: doctor_role
 SELECT current_user, r.rolsuper, r.rolbypassrls,
        coalesce((SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = 'meterplex_owner'),

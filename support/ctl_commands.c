@@ -61,8 +61,9 @@ const ctl_command_t ctl_commands[] = {
       "\"-\" is\n"
       "standard input: zcat access.log.2.gz | meterplexctl import --format combined --tenant acme -\n",
       ctl_import },
-    { "doctor", "[--httpd FILE] [--modules DIR] [--dir DIR]", "check the installation and say what to do",
+    { "doctor", "[--httpd FILE] [--conf FILE] [--modules DIR] [--dir DIR]", "check the installation and say what to do",
       "  --httpd FILE   the server's program\n"
+      "  --conf FILE    its configuration, when it is not the one that it takes by itself (METERPLEX_HTTPD_CONF)\n"
       "  --modules DIR  where its modules lie\n"
       "  --dir DIR      where the migrations lie\n"
       "\n"

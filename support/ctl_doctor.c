@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,12 +85,15 @@ int ctl_doctor(ctl_t *ctl, int argc, const char *const *argv)
     doctor_t d = { .ctl = ctl, .httpd = CTL_HTTPD, .modules = CTL_MODULEDIR, .migrations = ctl_migrations_dir() };
     const ctl_option_t options[] = {
         { "httpd", CTL_TEXT, &d.httpd },
+        { "conf", CTL_TEXT, &d.conf },
         { "modules", CTL_TEXT, &d.modules },
         { "dir", CTL_TEXT, &d.migrations },
         { NULL, CTL_FLAG, NULL },
     };
-    int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
+    int rv;
 
+    d.conf = getenv("METERPLEX_HTTPD_CONF");
+    rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
     if (rv != CTL_OK) {
         return rv;
     }

@@ -13,6 +13,7 @@ typedef enum finding {
 typedef struct doctor {
     ctl_t *ctl;
     const char *httpd;      /* program */
+    const char *conf;       /* its configuration file, or NULL: its own */
     const char *modules;    /* directory of Meterplex's modules */
     const char *migrations; /* directory */
     mpx_jsonw_t *json;      /* NULL: text */

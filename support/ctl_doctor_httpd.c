@@ -1,5 +1,6 @@
-/* ctl_doctor_httpd.c: is httpd there, are the modules, and does it load them? httpd itself is asked, with a configuration
- * that does nothing but load: a module refers to symbols of the server and cannot be opened without it. */
+/* ctl_doctor_httpd.c: is httpd there, are the modules, does it load them, and does this server's configuration? httpd
+ * itself is asked, first with a configuration that does nothing but load: a module refers to symbols of the server and cannot be
+ * opened without it. */
 #include "ctl_doctor.h"
 
 #include <stdio.h>
@@ -172,9 +173,63 @@ static void modules_are_loadable(doctor_t *d)
     }
 }
 
+/* The program that reads this server's configuration as its start does: Debian's needs the environment of apachectl. */
+static const char *const *dump_modules(doctor_t *d)
+{
+    apr_pool_t *pool = d->ctl->pool;
+    const char **argv = apr_pcalloc(pool, 8 * sizeof *argv), *slash = strrchr(d->httpd, '/');
+    const char *control = slash ? apr_pstrcat(pool, apr_pstrmemdup(pool, d->httpd, (apr_size_t)(slash - d->httpd)), "/apachectl", NULL)
+                                : NULL;
+
+    argv[0] = d->conf == NULL && control && access(control, X_OK) == 0 ? control : d->httpd;
+    argv[1] = "-t";
+    argv[2] = "-D";
+    argv[3] = "DUMP_MODULES";
+    argv[4] = d->conf ? "-f" : NULL;
+    argv[5] = d->conf;
+    return argv;
+}
+
+/* What the server would really start with. */
+static void configuration_is_right(doctor_t *d)
+{
+    apr_pool_t *pool = d->ctl->pool;
+    const char *output, *missing = NULL;
+    int status = run_program(pool, dump_modules(d), &output), loaded = 0, i;
+
+    for (i = 0; i < NROOMS; i++) {
+        const char *name = apr_pstrcat(pool, "meterplex", rooms[i], "_module", NULL);
+        if (strstr(output, apr_pstrcat(pool, " ", name, " ", NULL))) {
+            loaded++;
+        }
+        else {
+            missing = apr_pstrcat(pool, missing ? missing : "", missing ? ", " : "", name, NULL);
+        }
+    }
+    if (strstr(output, "ould not open configuration file") || (d->conf == NULL && geteuid() != 0)) {
+        doctor_say(d, FOUND_ADVICE, "configuration", "not looked at: %s; name the file with --conf",
+                   geteuid() == 0 ? first_line(pool, output) : "only root can read all of it");
+    }
+    else if (status != 0) {
+        doctor_say(d, FOUND_WRONG, "configuration", "httpd would not start with it: %s", first_line(pool, output));
+    }
+    else if (loaded == 0) {
+        doctor_say(d, FOUND_ADVICE, "configuration", "it loads none of Meterplex's modules yet: LoadModule lines, or a2enmod");
+    }
+    else if (missing) {
+        doctor_say(d, FOUND_WRONG, "configuration", "it does not load %s: add LoadModule lines, or a2enmod", missing);
+    }
+    else {
+        doctor_say(d, FOUND_OK, "configuration", "%s loads every module", d->conf ? d->conf : "httpd's");
+    }
+}
+
 void doctor_httpd(doctor_t *d)
 {
-    if (program_is_there(d) && modules_are_there(d)) {
-        modules_are_loadable(d);
+    if (program_is_there(d)) {
+        if (modules_are_there(d)) {
+            modules_are_loadable(d);
+        }
+        configuration_is_right(d);
     }
 }

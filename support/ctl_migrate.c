@@ -109,6 +109,22 @@ static int missing_statements(const migrate_t *m, apr_array_header_t **statement
     return CTL_OK;
 }
 
+static int refuse_httpds_role(const migrate_t *m)
+{
+    mpx_call_t call;
+    mpx_rows_t *rows;
+
+    ctl_call(m->ctl, &call, m->ctl->pool, NULL);
+    if (ctl_query(&call, MPX_TX_READ, SQL_migrate_is_httpd, NULL, 0, &rows) != APR_SUCCESS) {
+        return ctl_fail_call(m->ctl, &call);
+    }
+    return mpx_rows_count(rows) == 1 && mpx_rows_bool(rows, 0, 0)
+        ? ctl_fail("this is the role that httpd logs in as, which must own nothing: migrate as a superuser or as the database's "
+                   "owner, for instance: runuser -u postgres -- meterplexctl migrate --database dbname=%s",
+                   mpx_rows_text(rows, 0, 1))
+        : CTL_OK;
+}
+
 static int print_for_administrator(const migrate_t *m, const apr_array_header_t *statements, const char *error)
 {
     int i;
@@ -127,6 +143,9 @@ static int prepare(const migrate_t *m)
     const char *error = NULL;
     int attempt, i, rv;
 
+    if ((rv = refuse_httpds_role(m)) != CTL_OK) {
+        return rv;
+    }
     for (attempt = 0; attempt < 3; attempt++) {
         if ((rv = missing_statements(m, &statements)) != CTL_OK) {
             return rv;

@@ -257,7 +257,7 @@ static const char *read_key(apr_pool_t *pool, const char *path, mpx_rootkey_t *k
     const char *wrong = NULL;
     unsigned char buffer[MPX_ROOTKEY_SIZE + 1];
     ssize_t n;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* a FIFO would be waited for */
 
     if (fd < 0) {
         return errno == ELOOP ? "it is a symbolic link; name the file itself"
@@ -277,6 +277,9 @@ static const char *read_key(apr_pool_t *pool, const char *path, mpx_rootkey_t *k
     else if (n != MPX_ROOTKEY_SIZE) {
         wrong = apr_psprintf(pool, "it holds %s%d bytes, a root key is 32; make one with: meterplexctl keygen FILE",
                              n > MPX_ROOTKEY_SIZE ? "more than " : "", n > MPX_ROOTKEY_SIZE ? 32 : (int)n);
+    }
+    else if (sodium_is_zero(buffer, MPX_ROOTKEY_SIZE)) {
+        wrong = "it holds nothing but zeros; make one with: meterplexctl keygen FILE";
     }
     else if (key) {
         memcpy(key->bytes, buffer, MPX_ROOTKEY_SIZE);

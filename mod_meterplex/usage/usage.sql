@@ -111,13 +111,18 @@ FROM generate_series(date_trunc('month', $1::timestamptz AT TIME ZONE $3) - inte
 ORDER BY bound;
 
 -- name: bounds_hour
--- Instants at which a local hour begins: from each quarter of an hour back to the beginning of its local hour, where the zone
--- has not been moved in between. Offsets of today are multiples of a quarter; those before standard time are any.
+-- Instants at which a local hour begins. Of each quarter of an hour: the beginning of its local hour, where the zone has not
+-- been moved in between (offsets of today are multiples of a quarter, those before standard time are any); and itself, where a
+-- move of the zone lets it fall into another hour than the instant before.
 SELECT DISTINCT core.epoch_us(b.at) AS bound
 FROM generate_series(date_trunc('hour', $1::timestamptz, 'UTC') - interval '2 hours',
                      $2::timestamptz + interval '3 hours', interval '15 minutes') AS t,
-     LATERAL (SELECT t - ((t AT TIME ZONE $3) - date_trunc('hour', t AT TIME ZONE $3)) AS at) AS b
+     LATERAL (SELECT t - ((t AT TIME ZONE $3) - date_trunc('hour', t AT TIME ZONE $3)) AS at
+              UNION ALL
+              SELECT t WHERE date_trunc('hour', t AT TIME ZONE $3)
+                  <> date_trunc('hour', (t - interval '1 microsecond') AT TIME ZONE $3)) AS b
 WHERE (b.at AT TIME ZONE $3) = date_trunc('hour', b.at AT TIME ZONE $3)
+   OR date_trunc('hour', b.at AT TIME ZONE $3) <> date_trunc('hour', (b.at - interval '1 microsecond') AT TIME ZONE $3)
 ORDER BY bound;
 
 -- name: bounds_minute

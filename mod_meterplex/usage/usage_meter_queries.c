@@ -33,8 +33,8 @@ static apr_status_t check_timezone(mpx_tx_t *tx, const char *name)
     return rv;
 }
 
-/* Where nothing was said: from the first event, to now, or past the last event where a sender's clock is ahead of ours: what
- * was acknowledged is in the answer. */
+/* Where nothing was said: from the first event to just past the last, whatever the clocks of senders say: what was acknowledged
+ * is in the answer. Where empty windows are shown, to now. */
 static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
 {
     mpx_call_t *call = mpx_tx_call(tx);
@@ -54,7 +54,7 @@ static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
         }
         any = mpx_rows_time(rows, 0, 0, &first) && mpx_rows_time(rows, 0, 1, &last);
         if (!q->has_to) {
-            q->to = any && last >= now ? last + 1 : now;
+            q->to = any && (last >= now || (q->window != USAGE_WINDOW_NONE && !q->fill_zero)) ? last + 1 : now;
         }
         if (!q->has_from) {
             q->from = any && first < q->to ? first : q->to;
@@ -65,7 +65,7 @@ static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
     }
     if (q->window != USAGE_WINDOW_NONE && (q->to - q->from) / usage_window_length(q->window) > USAGE_WINDOWS_MAX) {
         return mpx_fail(call, MPX_P_VALIDATION_FAILED,
-                        "The range has more than %d windows; ask for a shorter one or for longer windows.",
+                        "The range has more than %d windows; give from and to for a shorter one, or ask for longer windows.",
                         USAGE_WINDOWS_MAX);
     }
     return APR_SUCCESS;

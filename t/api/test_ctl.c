@@ -410,6 +410,43 @@ START_TEST(doctor_finds_nothing_wrong)
 }
 END_TEST
 
+START_TEST(doctor_looks_at_the_servers_own_configuration)
+{
+    const char *preload = getenv("METERPLEX_PRELOAD"), *conf = h_format("%s/doctor.conf", h_dir());
+    h_httpd_t *made = h_httpd_make("looked-at", 1, NULL);
+    char *text = h_read_file(h_format("%s/httpd.conf", made->root)), *line;
+    h_output_t output;
+
+    if (preload && *preload) {
+        return h_skip("a sanitized module cannot be loaded without its library");
+    }
+    output = h_ctl("doctor", "--json", "--conf", h_format("%s/httpd.conf", made->root), NULL);
+    ck_assert_str_eq(finding(&output, "configuration"), "ok");
+    line = strstr(text, "LoadModule meterplex_limit_module");
+    ck_assert_ptr_nonnull(line);
+    *line = '#';
+    h_file("doctor.conf", text);
+    output = h_ctl("doctor", "--json", "--conf", conf, NULL);
+    ck_assert_str_eq(finding(&output, "configuration"), "wrong");
+    ck_assert_ptr_nonnull(strstr(output.text, "meterplex_limit_module"));
+    h_file("doctor.conf", "LoadModule no_such_module /nowhere.so\n");
+    output = h_ctl("doctor", "--json", "--conf", conf, NULL);
+    ck_assert_str_eq(finding(&output, "configuration"), "wrong");
+    free(text);
+}
+END_TEST
+
+/* Advice to grant the owner's role to httpd's would undo what keeps tenants apart. */
+START_TEST(migrate_is_not_for_httpds_role)
+{
+    h_output_t output = h_ctl("migrate", "--database", app(), "--dir", shipped(), NULL);
+
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_ptr_nonnull(strstr(output.error, "must own nothing"));
+    ck_assert_ptr_null(strstr(output.error, "GRANT"));
+}
+END_TEST
+
 START_TEST(doctor_finds_what_is_wrong)
 {
     const char *open_key = h_file("open.key", "0123456789abcdef0123456789abcdef");
@@ -502,6 +539,8 @@ int main(void)
     tcase_add_test(tcase, a_key_is_shown_once);
     tcase_add_test(tcase, a_wrong_command_line_is_said);
     tcase_add_test(tcase, doctor_finds_nothing_wrong);
+    tcase_add_test(tcase, doctor_looks_at_the_servers_own_configuration);
+    tcase_add_test(tcase, migrate_is_not_for_httpds_role);
     tcase_add_test(tcase, doctor_finds_what_is_wrong);
     tcase_add_test(tcase, doctor_sees_a_table_that_does_not_force_row_security);
     tcase_add_test(tcase, status_counts_as_the_platform);
