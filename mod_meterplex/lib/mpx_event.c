@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 #include "mpx_decimal.h"
 #include "mpx_event.h"
+#include "mpx_utf8.h"
 
 #define OCCURRENCES_MAX 1000000000
 #define RANGE_DETAIL "at most 38 digits before and 18 after the point are allowed"
@@ -26,7 +27,7 @@ typedef void attribute_fn(run_t *run, const attribute_t *attribute, const mpx_js
 
 struct attribute {
     const char *name;
-    apr_size_t len, max; /* of the name; of the value in bytes, 0: no bound of its own */
+    apr_size_t len, max; /* of the name; of the value in characters, 0: no bound of its own */
     attribute_fn *read;
     int kept; /* a text with a place in mpx_event_t, at offset */
     apr_size_t offset;
@@ -97,9 +98,9 @@ static void read_text(run_t *run, const attribute_t *attribute, const mpx_json_t
     if (!is_string(run, attribute, value)) {
         return;
     }
-    if (value->len == 0 || (attribute->max && value->len > attribute->max)) {
+    if (value->len == 0 || (attribute->max && mpx_utf8_characters(value->text, value->len) > attribute->max)) {
         report(run, attribute->name, "length",
-               attribute->max ? apr_psprintf(run->pool, "1 to %" APR_SIZE_T_FMT " bytes are allowed", attribute->max)
+               attribute->max ? apr_psprintf(run->pool, "1 to %" APR_SIZE_T_FMT " characters are allowed", attribute->max)
                               : "an empty text is not allowed");
         return;
     }

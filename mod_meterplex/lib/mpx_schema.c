@@ -4,6 +4,7 @@
 #include "mpx_event.h" /* the range of numbers in data */
 #include "mpx_net.h"
 #include "mpx_schema.h"
+#include "mpx_utf8.h"
 
 #define INT_DIGITS 19 /* of the largest apr_int64_t */
 
@@ -84,7 +85,7 @@ static int is_type(run_t *run, const mpx_json_t *value, mpx_json_type_e type, co
 static void read_string(run_t *run, const mpx_json_t *value, const mpx_field_t *field, void *target, const char *pointer)
 {
     if (is_type(run, value, MPX_JSON_STRING, "a string is expected", pointer)
-        && size_fits(run, field, value->len, "bytes", pointer)
+        && size_fits(run, field, mpx_utf8_characters(value->text, value->len), "characters", pointer)
         && choice_fits(run, field->choices, value->text, pointer)
         && check_holds(run, field->check, value->text, value->len, pointer)) {
         *(const char **)target = value->text;

@@ -23,7 +23,7 @@
 #include "mpx_time.h"
 
 typedef enum mpx_field_type {
-    MPX_FIELD_STRING,  /* const char *; min..max bytes; check; choices */
+    MPX_FIELD_STRING,  /* const char *; min..max characters; check; choices */
     MPX_FIELD_INT,     /* apr_int64_t; a JSON integer, without fraction or exponent, in min..max */
     MPX_FIELD_BOOL,    /* int */
     MPX_FIELD_TIME,    /* apr_time_t; an RFC 3339 string */

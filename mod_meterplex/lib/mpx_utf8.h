@@ -5,6 +5,17 @@
 #include <string.h>
 #include <apr.h>
 
+/* Characters (code points) of a text that is well-formed UTF-8. */
+static inline apr_size_t mpx_utf8_characters(const char *text, apr_size_t len)
+{
+    apr_size_t n = 0, i;
+
+    for (i = 0; i < len; i++) {
+        n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    }
+    return n;
+}
+
 /* The length of the well-formed UTF-8 sequence at p (RFC 3629 section 4: no overlong forms, no surrogates,
  * nothing above U+10FFFF), or 0. p < end. */
 static inline unsigned mpx_utf8_sequence(const unsigned char *p, const unsigned char *end)

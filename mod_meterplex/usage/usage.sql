@@ -74,11 +74,19 @@ DELETE FROM usage.meters WHERE tenant_id = core.tenant_id() AND id = $1;
 
 -- name: meter_invalid_numbers
 SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.number_of(data #> $2::text[]) IS NULL;
+WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.number_of(data #> $2::text[]) IS NULL
+  AND (cardinality($3::text[]) = 0 OR NOT EXISTS (
+      SELECT 1 FROM unnest($3::text[], $4::text[]) AS f(path, allowed)
+      WHERE NOT coalesce(data #>> f.path::text[] = ANY (f.allowed::text[])
+                         OR usage.text_of(data #> f.path::text[]) = ANY (f.allowed::text[]), false)));
 
 -- name: meter_invalid_values
 SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.distinct_of(data #> $2::text[]) IS NULL;
+WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.distinct_of(data #> $2::text[]) IS NULL
+  AND (cardinality($3::text[]) = 0 OR NOT EXISTS (
+      SELECT 1 FROM unnest($3::text[], $4::text[]) AS f(path, allowed)
+      WHERE NOT coalesce(data #>> f.path::text[] = ANY (f.allowed::text[])
+                         OR usage.text_of(data #> f.path::text[]) = ANY (f.allowed::text[]), false)));
 
 -- name: timezone_known
 -- Not what the database's host happens to have beside IANA's names.

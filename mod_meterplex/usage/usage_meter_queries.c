@@ -130,18 +130,15 @@ static mpx_param_t texts_param(mpx_call_t *call, const apr_array_header_t *texts
     return mpx_param_text_array(call->pool, (const char *const *)texts->elts, texts->nelts);
 }
 
-/* The meter's own filters and the query's, as paths and lists of what passes. */
-static void gather_filters(mpx_call_t *call, query_use_t *use, const mpx_json_t *group_by, apr_array_header_t *paths,
-                           apr_array_header_t *allowed)
+void usage_meter_filters(mpx_call_t *call, const usage_meter_t *meter, const mpx_json_t *group_by, apr_array_header_t *paths,
+                         apr_array_header_t *allowed)
 {
-    const usage_query_t *q = use->query;
     mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
     mpx_json_error_t error;
     mpx_json_t *filters = NULL;
     const mpx_json_t *filter, *value;
-    int i;
 
-    mpx_json_parse(call->pool, use->meter->filters, strlen(use->meter->filters), &limits, &filters, &error);
+    mpx_json_parse(call->pool, meter->filters, strlen(meter->filters), &limits, &filters, &error);
     for (filter = filters ? filters->first : NULL; filter; filter = filter->next) {
         apr_array_header_t *texts = apr_array_make(call->pool, (int)filter->count, sizeof(const char *));
         for (value = filter->first; value; value = value->next) {
@@ -150,6 +147,16 @@ static void gather_filters(mpx_call_t *call, query_use_t *use, const mpx_json_t 
         APR_ARRAY_PUSH(paths, const char *) = usage_dimension_literal(call->pool, group_by, filter->name);
         APR_ARRAY_PUSH(allowed, const char *) = usage_text_literal(call->pool, texts);
     }
+}
+
+/* The meter's own filters and the query's. */
+static void gather_filters(mpx_call_t *call, query_use_t *use, const mpx_json_t *group_by, apr_array_header_t *paths,
+                           apr_array_header_t *allowed)
+{
+    const usage_query_t *q = use->query;
+    int i;
+
+    usage_meter_filters(call, use->meter, group_by, paths, allowed);
     for (i = 0; i < q->filter_names->nelts; i++) {
         APR_ARRAY_PUSH(paths, const char *) =
             usage_dimension_literal(call->pool, group_by, APR_ARRAY_IDX(q->filter_names, i, const char *));

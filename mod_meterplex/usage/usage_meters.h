@@ -33,7 +33,11 @@ typedef struct usage_meter_change {
 apr_status_t usage_meter_update(mpx_call_t *call, const char *key, const char *if_match, const usage_meter_change_t *change,
                                 usage_meter_t *meter);
 apr_status_t usage_meter_delete(mpx_call_t *call, const char *key, const char *if_match);
-/* Events of the meter's type that have no usable value. */
+/* The meter's own filters, as paths and lists of what passes (array literals, as usage.sql takes them). @param group_by parsed
+ * @param paths, allowed  arrays of const char *, added to */
+void usage_meter_filters(mpx_call_t *call, const usage_meter_t *meter, const mpx_json_t *group_by, apr_array_header_t *paths,
+                         apr_array_header_t *allowed);
+/* Events of the last 35 days that the meter's type and filters take and that have no usable value. */
 apr_status_t usage_meter_invalid(mpx_call_t *call, const usage_meter_t *meter, apr_int64_t *invalid);
 
 /* --- Queries -------------------------------------------------------------------------------------------------------------------- */

@@ -246,6 +246,21 @@ START_TEST(over_long_fields_are_named)
 END_TEST
 
 /* What jsonb would blow up: one past the range is refused by its pointer, before the database sees it. */
+/* As the OpenAPI document's maxLength counts: in characters. */
+START_TEST(lengths_are_of_characters)
+{
+    char name[3 * 201 + 1] = "";
+
+    for (int i = 0; i < 200; i++) {
+        strcat(name, "\xe2\x82\xac"); /* a euro sign */
+    }
+    h_expect(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"%s\",\"slug\":\"%s\"}", name, unique("euro"))), 201);
+    strcat(name, "\xe2\x82\xac");
+    h_expect_problem(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"%s\",\"slug\":\"%s\"}", name, unique("euros"))),
+                     422, "validation_failed");
+}
+END_TEST
+
 START_TEST(numbers_in_metadata_have_the_range_of_numeric)
 {
     static const char *const numbers[] = { "1e131000", "0e-16383", "1e38", "-1e-19", "0e999999999999" };
@@ -561,6 +576,7 @@ int main(void)
     tcase_add_test(tcase, bad_json_is_refused);
     tcase_add_test(tcase, json_over_http_is_read_strictly);
     tcase_add_test(tcase, over_long_fields_are_named);
+    tcase_add_test(tcase, lengths_are_of_characters);
     tcase_add_test(tcase, numbers_in_metadata_have_the_range_of_numeric);
     tcase_add_test(tcase, slow_clients_are_let_go);
     tcase_add_test(tcase, http2_is_answered_alike);

@@ -140,6 +140,10 @@ START_TEST(aggregations_are_exact)
         ck_assert_str_eq(total(key, h_format("m-%s", name), ""), expected[i].value);
     }
     h_expect_json(h_get("/v1/meters/m-sum", key), "/status/invalid", "1");
+    /* what its filters leave out is nothing to a meter */
+    make_meter(key, "{\"key\":\"m-none\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
+                    "\"filters\":{\"region\":[\"nowhere\"]}}");
+    h_expect_json(h_get("/v1/meters/m-none", key), "/status/invalid", "0");
 }
 END_TEST
 
