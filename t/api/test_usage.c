@@ -109,6 +109,17 @@ START_TEST(a_batch_is_stored_whole_or_not_at_all)
 }
 END_TEST
 
+/* A moment so many seconds ago. */
+static const char *ago(int seconds)
+{
+    time_t t = time(NULL) - seconds;
+    struct tm utc;
+    char text[32];
+
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &utc));
+    return h_format("%s", text);
+}
+
 START_TEST(aggregations_are_exact)
 {
     static const struct {
@@ -124,13 +135,13 @@ START_TEST(aggregations_are_exact)
 
     expect_ingest(
         h_post("/v1/usage/events", key,
-               "[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:00Z\",\"data\":{\"v\":"
-               "100000000000000000000.1}},"
-               "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:01Z\",\"data\":{\"v\":\"0.25\"}},"
-               "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:02Z\",\"data\":{\"v\":-0.50}},"
-               "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:03Z\",\"data\":{\"v\":5e-1}},"
-               "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-01T00:00:04Z\",\"occurrences\":5,\"data\":{"
-               "\"v\":\"NaN\"}}]"),
+               h_format("[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":100000000000000000000.1}},"
+                        "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":\"0.25\"}},"
+                        "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":-0.50}},"
+                        "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":5e-1}},"
+                        "{\"id\":\"5\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"occurrences\":5,"
+                        "\"data\":{\"v\":\"NaN\"}}]",
+                        ago(60), ago(50), ago(40), ago(30), ago(20))),
         5, 0);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         const char *name = expected[i].name;
