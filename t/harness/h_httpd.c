@@ -134,9 +134,10 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
             "TypesConfig /dev/null\nAddType text/html .html\nAddType application/json .json\n"
             "LogFormat \"%%h %%t \\\"%%r\\\" %%>s %%b\" common\nCustomLog %s/access.log common\n"
             "StartServers 2\nServerLimit 4\nThreadLimit 16\nThreadsPerChild 16\nMinSpareThreads 16\n"
+            "CoreDumpDirectory %s/cores\n"
             "MaxSpareThreads 64\nMaxRequestWorkers 64\nGracefulShutdownTimeout 10\nTimeout 20\nKeepAliveTimeout 3\n"
             "<Directory />\n    AllowOverride None\n    Require all granted\n</Directory>\n",
-            httpd->root, httpd->port, httpd->pid_file, httpd->log, httpd->root, httpd->root, httpd->root);
+            httpd->root, httpd->port, httpd->pid_file, httpd->log, httpd->root, httpd->root, httpd->root, httpd->root);
     if (h_is_root()) {
         fputs("User www-data\nGroup www-data\n", out);
     }
@@ -164,6 +165,7 @@ h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf)
     httpd->root = h_make_dir(h_format("httpd-%s", name), NULL, 0755);
     httpd->state = h_make_dir(h_format("httpd-%s/state", name), "www-data", 0755);
     h_make_dir(h_format("httpd-%s/htdocs", name), NULL, 0755);
+    h_make_dir(h_format("httpd-%s/cores", name), "www-data", 0755);
     h_file(h_format("httpd-%s/htdocs/index.html", name), "it works\n");
     httpd->log = h_format("%s/error.log", httpd->root);
     httpd->pid_file = h_format("%s/httpd.pid", httpd->root);
@@ -428,6 +430,19 @@ static int leak_check_failed(const char *line)
     return failed;
 }
 
+/* Where a process of the server's has died, if it left a core and gdb is here. */
+static void print_cores(const h_httpd_t *httpd)
+{
+    const char *script = h_format("cd %s/cores && command -v gdb >/dev/null && for c in core*; do [ -e \"$c\" ] || continue; "
+                                  "gdb -batch -ex bt -ex 'thread apply all bt 12' '%s' \"$c\" 2>&1 | grep -v '^\\[New' | head -n 200; done",
+                                  httpd->root, httpd_program());
+    h_output_t output = h_command((const char *[]){ "sh", "-c", script, NULL }, NULL);
+
+    if (*output.text) {
+        print_commented(h_format("where a process of httpd %s died", httpd->name), output.text);
+    }
+}
+
 int h_alarming_logs(void)
 {
     static const char *const alarms[] = { "exit signal", "AddressSanitizer", "LeakSanitizer", "runtime error:",
@@ -451,6 +466,9 @@ int h_alarming_logs(void)
             if (follow > 0 && follow-- < 60) {
                 printf("#   %s\n", line);
             }
+        }
+        if (found) {
+            print_cores(servers[i]);
         }
         free(text);
     }
