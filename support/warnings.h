@@ -1,7 +1,7 @@
 /* Included before every source file (Makefile.am): the warnings of -Wall -Wextra that this code does not heed.
  *
- * They are pragmas and no -Wno- flags because CFLAGS stand behind the project's own flags, and with clang a -Wextra that
- * comes later switches them on again. */
+ * They are pragmas and no -Wno- flags because CFLAGS stand behind the project's own flags, and with clang a -Wextra
+ * that comes later switches them on again. */
 #ifndef MPX_WARNINGS_H
 #define MPX_WARNINGS_H
 

@@ -9,11 +9,13 @@ CHILD=
 CHILD_DIR=
 CHILD_LOG=
 
-child_programs() { find /proc/[0-9]*/exe -maxdepth 0 -lname "$CHILD_DIR/*" 2>/dev/null | grep -oE '[0-9]+' | tr '\n' ' '; }
+child_programs() {
+    find /proc/[0-9]*/exe -maxdepth 0 -lname "$CHILD_DIR/*" 2>/dev/null | grep -oE '[0-9]+' | tr '\n' ' '
+}
 child_has_ended() { [ -z "$(child_programs)" ]; }
 
-# What is running goes with us. A test program leaves a watcher behind, which is the same program in a session of its own and
-# ends the servers: what is waited for is the last of them.
+# What is running goes with us. A test program leaves a watcher behind, which is the same program in a session of its
+# own and ends the servers: what is waited for is the last of them.
 stop_child() {
     [ -n "$CHILD" ] || return 0
     kill -TERM -- "-$CHILD" 2>/dev/null || true
@@ -40,7 +42,8 @@ on_interrupt() {
     exit 130
 }
 
-# run_group DIR LOG COMMAND...: in a process group of its own, waited for. Cases are told of in CHILD_LOG, which a caller sets.
+# run_group DIR LOG COMMAND...: in a process group of its own, waited for. Cases are told of in CHILD_LOG, which a
+# caller sets.
 run_group() {
     local log=$2 status=0
     CHILD_DIR=$1
@@ -128,7 +131,8 @@ check_distcheck() {
     configure_in "$dir" "$log"
     say "distcheck: a tarball, built out of tree from read-only sources, installed and removed again"
     # inside it the units and guards run; the other kinds have run above, on the same sources
-    run_group "$dir" "$log" make -C "$dir" -j"$(jobs_at_once)" distcheck TESTS='$(GUARD_TESTS) $(UNIT_TESTS)' || status=$?
+    run_group "$dir" "$log" make -C "$dir" -j"$(jobs_at_once)" distcheck TESTS='$(GUARD_TESTS) $(UNIT_TESTS)' \
+        || status=$?
     count_step distcheck $status "$log"
 }
 

@@ -21,8 +21,8 @@ find_pg_bin() {
     die "PostgreSQL's server programs (initdb) were not found; Debian: postgresql-15"
 }
 
-# pg_pids: the processes that work in the cluster, which are those whose directory it is. Where the postmaster was killed a
-# backend that is busy outlives it, and no new one starts until it has ended.
+# pg_pids DIR: the processes that work in the cluster, which are those whose directory it is. Where the postmaster was
+# killed a backend that is busy outlives it, and no new one starts until it has ended.
 pg_pids() {
     local proc name
     for proc in /proc/[0-9]*; do
@@ -36,8 +36,8 @@ pg_postmaster() {
     pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) && pg_pids "$1" | grep -x "$pid"
 }
 
-# end_pg_orphans DIR: they end by themselves as soon as they notice; one that does not is told. The file that is left behind
-# then names nobody, or a stranger.
+# end_pg_orphans DIR: they end by themselves as soon as they notice; one that does not is told. The file that is left
+# behind then names nobody, or a stranger.
 end_pg_orphans() {
     local round pids
     for round in $(seq 150); do

@@ -50,8 +50,8 @@ release_services() {
     rm -rf "$held"
 }
 
-# Whether the package lists are of the last day: with older ones, security packages would come in versions that are known to
-# be bad. apt gives the lists their mirror's times; partial/ is changed by every update.
+# Whether the package lists are of the last day: with older ones, security packages would come in versions that are
+# known to be bad. apt gives the lists their mirror's times; partial/ is changed by every update.
 lists_are_fresh() {
     ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 \
         && [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -1440 2>/dev/null)" ]

@@ -49,8 +49,8 @@ write_configuration() {
         "$ROOT/conf/dev-upstream.conf.in" | write_file 644 "$STATE/upstream/httpd.conf"
 }
 
-# httpd_pids DIR: the processes of the httpd whose ServerRoot it is. The children of a parent that was killed are among them:
-# they go on serving, and hold the port and the state directory.
+# httpd_pids DIR: the processes of the httpd whose ServerRoot it is. The children of a parent that was killed are among
+# them: they go on serving, and hold the port and the state directory.
 httpd_pids() {
     local proc words
     for proc in /proc/[0-9]*; do
@@ -76,8 +76,8 @@ not_gone() {
     done
 }
 
-# end_httpd DIR: the parent ends its children. Without a parent each is told by itself, and killed after a second, since the
-# children of most MPMs listen to their parent alone.
+# end_httpd DIR: the parent ends its children. Without a parent each is told by itself, and killed after a second, since
+# the children of most MPMs listen to their parent alone.
 end_httpd() {
     local pids seen= parent told=no alone=0 _
     for _ in $(seq 300); do
@@ -197,7 +197,9 @@ make_keys() {
     # it says on standard error that the key is shown, which here it is not
     "$METERPLEXCTL" bootstrap 2>"$STATE/log/bootstrap.log" 9>&- | word_with mpx_live_ \
         | write_file 600 "$STATE/secrets/admin.key" || true
-    [ -s "$STATE/secrets/admin.key" ] || { cat "$STATE/log/bootstrap.log" >&2; die "meterplexctl bootstrap gave no key"; }
+    [ -s "$STATE/secrets/admin.key" ] && return 0
+    cat "$STATE/log/bootstrap.log" >&2
+    die "meterplexctl bootstrap gave no key"
 }
 
 # The demo's tenant and its key, through the API as anybody would make them.
@@ -286,17 +288,20 @@ dev_down() {
 # What autoreconf makes, as .gitignore lists it; a tarball came with these files.
 remove_generated() {
     [ -e "$ROOT/.git" ] || return 0
-    (cd "$ROOT" && rm -rf Makefile.in aclocal.m4 autom4te.cache build-aux config.h.in config.h.in~ configure configure~ m4/l*.m4)
+    (cd "$ROOT" && rm -rf Makefile.in aclocal.m4 autom4te.cache build-aux config.h.in config.h.in~ configure \
+        configure~ m4/l*.m4)
 }
 
 dev_clean() {
     find_state
-    [ ! -e "$STATE" ] || is_marked || die "$STATE has no .meterplex-state, so ./dev did not make it and does not remove it"
+    [ ! -e "$STATE" ] || is_marked \
+        || die "$STATE has no .meterplex-state, so ./dev did not make it and does not remove it"
     dev_down
     say "removing $STATE and build*/"
     rm -rf "$STATE"
     if [ -n "$STATE_LINK" ]; then
         rm -f "$STATE_LINK"
+        rmdir /var/lib/meterplex-dev 2>/dev/null || true
     fi
     rm -rf "$ROOT/build" "$ROOT/build-check" "$ROOT/build-sanitize" "$ROOT/build-dist" "$ROOT/build-clang"
     remove_generated

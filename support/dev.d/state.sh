@@ -63,12 +63,13 @@ make_state() {
     if [ -e "$STATE" ]; then
         [ -d "$STATE" ] || die "$STATE is no directory: ./dev up --state DIR takes another"
         is_marked || is_empty "$STATE" \
-            || die "$STATE is not empty and has no .meterplex-state, so ./dev did not make it: --state DIR takes another"
+            || die "$STATE is not empty and has no .meterplex-state: ./dev did not make it; --state DIR takes another"
     fi
     can_be_entered "$STATE" \
         || die "$STATE: users $HTTPD_USER and $PG_USER cannot enter it; a directory above it is closed to them"
     (umask 022 && mkdir -p -- "$STATE") || die "$STATE cannot be made"
-    is_marked || echo 'Made by ./dev up, removed by ./dev clean.' >"$STATE/.meterplex-state" || die "$STATE cannot be written"
+    is_marked || echo 'Made by ./dev up, removed by ./dev clean.' >"$STATE/.meterplex-state" \
+        || die "$STATE cannot be written"
     [ $link = no ] || ln -s "$STATE" "$STATE_LINK"
     chmod 755 "$STATE"
     (umask 022 && mkdir -p "$STATE"/{bin,log,httpd/state,upstream,demo})

@@ -131,7 +131,10 @@ postgresql_alone() {
 }
 
 # The parents are killed; their children go on serving and hold the port.
-kill_parents() { env_of 'kill -9 $(cat "$HTTPD_PIDFILE") $(cat "${HTTPD_PIDFILE%/httpd/*}/upstream/httpd.pid") $(head -n 1 "$PGDATA/postmaster.pid")'; }
+kill_parents() {
+    kill -9 "$(cat "$STATE/httpd/httpd.pid")" "$(cat "$STATE/upstream/httpd.pid")" \
+        "$(head -n 1 "$STATE/pg/postmaster.pid")"
+}
 
 up_after_a_kill() {
     kill_parents || return 1
@@ -144,7 +147,8 @@ down_after_a_kill() {
     all_down
 }
 
-# conf/ as it is installed, but for paths and the port: in an httpd that has a site with pages where the API has its paths.
+# conf/ as it is installed, but for paths and the port: in an httpd that has a site with pages where the API has its
+# paths.
 shipped_configuration() {
     local dir=$DIR/shipped apxs site api path httpd result
     apxs=$(command -v apxs || command -v apxs2) || return 1
@@ -155,7 +159,8 @@ shipped_configuration() {
     sed -e "s#/etc/meterplex/root.key#$STATE/secrets/root.key#; s#/etc/meterplex/pgpass#$STATE/secrets/httpd.pgpass#" \
         -e "s#/var/lib/meterplex#$dir/state#; s#host=127.0.0.1#& port=$(sed -n 's/^postgresql=//p' "$STATE/ports")#" \
         "$STATE/prefix/etc/meterplex/meterplex.conf" >"$dir/meterplex.conf"
-    sed "s#:8081#:$api#; s#/usr/share#$STATE/prefix/share#" "$STATE/prefix/etc/meterplex/extra/meterplex-api.conf" >"$dir/meterplex-api.conf"
+    sed "s#:8081#:$api#; s#/usr/share#$STATE/prefix/share#" \
+        "$STATE/prefix/etc/meterplex/extra/meterplex-api.conf" >"$dir/meterplex-api.conf"
     cat >"$dir/httpd.conf" <<CONF
 ServerRoot $dir
 ServerName 127.0.0.1
@@ -235,15 +240,16 @@ misused() { # WORD ARGUMENT...: exit status 2 and one line with the word
 }
 
 misuse() {
-    misused nodemo up --nodemo && misused "options only" clean x && misused value up --port && misused directory up --state= \
-        && misused "option of up" down --no-demo && misused error logs nothing && misused fuzz check nothing \
-        && misused gate bench nothing
+    misused nodemo up --nodemo && misused "options only" clean x && misused value up --port \
+        && misused directory up --state= && misused "option of up" down --no-demo && misused error logs nothing \
+        && misused fuzz check nothing && misused gate bench nothing
 }
 
 # A directory with somebody's file, and one below what is closed to the servers' users: refused, and left as they are.
 others_directory() {
     local before
-    mkdir -p "$DIR/others" "$DIR/closed" && echo mine >"$DIR/others/file" && chmod 750 "$DIR/others" && chmod 700 "$DIR/closed"
+    mkdir -p "$DIR/others" "$DIR/closed" && echo mine >"$DIR/others/file" || return 1
+    chmod 750 "$DIR/others" && chmod 700 "$DIR/closed" || return 1
     before=$(stat -c '%a %Z' "$DIR/others")
     refuses .meterplex-state up --no-demo --state "$DIR/others" || return 1
     refuses .meterplex-state clean --state "$DIR/others" || return 1
@@ -253,7 +259,8 @@ others_directory() {
     is "$(ls -A "$DIR/closed")" ""
 }
 
-# check.sh with a stand-in for a build: three cases are told of, then a program runs, and a watcher that ends two seconds after it.
+# check.sh with a stand-in for a build: three cases are told of, then a program runs, and a
+# watcher that ends some seconds after it.
 interrupted_check() {
     local dir=$DIR/fake out status=0
     mkdir -p "$dir/t" && cp "$(command -v sleep)" "$dir/t/program" || return 1
