@@ -1,9 +1,8 @@
-# MPX_TRY_FLAG(FLAG, [TRY]): appends FLAG to MPX_CFLAGS where the compiler knows it. TRY is what is tried in its place: gcc
-# takes any -Wno-x in silence, and names it later beside other messages.
+# MPX_TRY_FLAG(FLAG): appends FLAG to MPX_CFLAGS where the compiler knows it.
 AC_DEFUN([MPX_TRY_FLAG], [
     AC_MSG_CHECKING([whether $CC knows $1])
     mpx_save_CFLAGS=$CFLAGS
-    CFLAGS="$CFLAGS -Werror m4_default([$2], [$1])"
+    CFLAGS="$CFLAGS -Werror $1"
     AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])],
         [AC_MSG_RESULT([yes]); MPX_CFLAGS="$MPX_CFLAGS $1"], [AC_MSG_RESULT([no])])
     CFLAGS=$mpx_save_CFLAGS
@@ -21,12 +20,8 @@ AC_DEFUN([MPX_REQUIRE_FLAG], [
 # Hidden visibility is a matter of correctness: httpd loads modules with RTLD_GLOBAL, and two of them that carry the same
 # helper would use the one loaded first.
 AC_DEFUN([MPX_COMPILER_FLAGS], [
-    MPX_CFLAGS="-std=gnu11 -fvisibility=hidden -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter"
+    MPX_CFLAGS="-std=gnu11 -fvisibility=hidden -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes"
     MPX_LDFLAGS=
-    # the ring macros of APR subtract a null pointer
-    MPX_TRY_FLAG([-Wno-null-pointer-subtraction], [-Wnull-pointer-subtraction])
-    # clang warns of { NULL } at the end of a table of directives, gcc does not
-    AS_CASE([`$CC --version 2>/dev/null`], [*clang*], [MPX_CFLAGS="$MPX_CFLAGS -Wno-missing-field-initializers"])
     MPX_TRY_FLAG([-fstack-protector-strong])
 
     AC_ARG_ENABLE([werror],
@@ -75,11 +70,10 @@ int mpx_atomics;
     mpx_save_CFLAGS=$CFLAGS
     CFLAGS="$CFLAGS $MPX_ATOMIC_CFLAGS"
     AC_LINK_IFELSE([AC_LANG_SOURCE([[
-#include <stdlib.h>
 static unsigned __int128 word __attribute__((aligned(16)));
-int main(int argc, char **argv)
+int main(void)
 {
-    return __sync_bool_compare_and_swap(&word, (unsigned __int128)argc, (unsigned __int128)2) ? 0 : 1;
+    return __sync_bool_compare_and_swap(&word, 0, 2) ? 0 : 1;
 }
 ]])], [AC_MSG_RESULT([yes])], [
         AC_MSG_RESULT([no])

@@ -7,24 +7,31 @@ AC_DEFUN([MPX_CHECK_APXS], [
     AC_ARG_WITH([apache-libexecdir],
         [AS_HELP_STRING([--with-apache-libexecdir=DIR], [where the modules are installed (default: what apxs says)])],
         [moduledir=$withval], [moduledir=])
+    mpx_asked=no
     AS_CASE([$APXS],
         [yes|no|""], [AC_PATH_PROGS([APXS], [apxs apxs2], [], [$PATH:/usr/local/apache2/bin:/usr/sbin])],
-        [AS_IF([test ! -x "$APXS"], [AC_MSG_ERROR([--with-apxs=$APXS: no such program])])])
+        [mpx_asked=yes
+        AS_IF([test ! -f "$APXS" || test ! -x "$APXS"],
+            [AC_MSG_ERROR([--with-apxs=$APXS: no such program; the path of apxs itself is needed, such as /usr/bin/apxs])])])
     AS_IF([test -z "$APXS"], [
         mpx_missing="$mpx_missing apache2-dev"
         mpx_missing_text="$mpx_missing_text
     apxs of httpd 2.4 (Debian: apache2-dev; elsewhere: --with-apxs=PATH)"
     ], [
-        HTTPD_INCLUDEDIR=`$APXS -q INCLUDEDIR`
-        HTTPD_VERSION=`$APXS -q HTTPD_VERSION 2>/dev/null`
-        HTTPD=`$APXS -q SBINDIR`/`$APXS -q PROGNAME`
-        HTTPD_CPPFLAGS="-isystem $HTTPD_INCLUDEDIR `$APXS -q EXTRA_CPPFLAGS`"
-        test -n "$moduledir" || moduledir=`$APXS -q LIBEXECDIR`
+        HTTPD_INCLUDEDIR=`"$APXS" -q INCLUDEDIR 2>/dev/null </dev/null`
+        AS_IF([test ! -f "$HTTPD_INCLUDEDIR/httpd.h"], [
+            AS_IF([test $mpx_asked = yes], [mpx_apxs="--with-apxs=$APXS"], [mpx_apxs="$APXS, found in PATH"])
+            AC_MSG_ERROR([$mpx_apxs: not the apxs of an httpd with its headers; "$APXS -q INCLUDEDIR" names no directory with httpd.h])
+        ])
+        HTTPD_VERSION=`"$APXS" -q HTTPD_VERSION 2>/dev/null`
+        HTTPD=`"$APXS" -q SBINDIR`/`"$APXS" -q PROGNAME`
+        HTTPD_CPPFLAGS="-isystem $HTTPD_INCLUDEDIR `"$APXS" -q EXTRA_CPPFLAGS`"
+        test -n "$moduledir" || moduledir=`"$APXS" -q LIBEXECDIR`
     ])
     AC_SUBST([APXS])
     AC_SUBST([HTTPD])
     AC_SUBST([HTTPD_CPPFLAGS])
-    AC_SUBST([HTTPD_MODULEDIR], [`test -n "$APXS" && $APXS -q LIBEXECDIR`])
+    AC_SUBST([HTTPD_MODULEDIR], [`test -n "$APXS" && "$APXS" -q LIBEXECDIR`])
     AC_SUBST([moduledir])
 ])
 

@@ -1,3 +1,12 @@
+# MPX_NEED_PKG_CONFIG: without it nothing can be said of any library, so it is the one thing that is named.
+AC_DEFUN([MPX_NEED_PKG_CONFIG], [
+    m4_ifdef([PKG_PROG_PKG_CONFIG], [PKG_PROG_PKG_CONFIG([0.28])],
+        [m4_fatal([pkg.m4 was not found: pkg-config is missing (Debian: pkg-config)])])
+    AS_IF([test -z "$PKG_CONFIG"], [
+        AC_MSG_ERROR([pkg-config 0.28 or newer is missing, which finds the libraries (Debian: apt-get install pkg-config)])
+    ])
+])
+
 # MPX_NEED(PREFIX, MODULE, DEBIAN-PACKAGE): a library without which nothing is built. PREFIX_CFLAGS, PREFIX_LIBS.
 AC_DEFUN([MPX_NEED], [
     PKG_CHECK_MODULES([$1], [$2], [], [

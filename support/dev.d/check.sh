@@ -5,28 +5,56 @@ FAILED=0
 SKIPPED=0
 CHILD=
 
-# What is running goes with us: the test programs' watchers then end their servers.
-stop_child() {
-    [ -z "$CHILD" ] || kill -TERM -- "-$CHILD" 2>/dev/null || true
-    [ -z "$CHILD" ] || wait "$CHILD" 2>/dev/null || true
+# Of what runs now: where its programs are, and the log in which it tells of single cases, if it does.
+CHILD_DIR=
+CHILD_LOG=
+
+child_programs() {
+    find /proc/[0-9]*/exe -maxdepth 0 -lname "$CHILD_DIR/*" 2>/dev/null | grep -oE '[0-9]+' | tr '\n' ' '
 }
+child_has_ended() { [ -z "$(child_programs)" ]; }
+
+# What is running goes with us. A test program leaves a watcher behind, which is the same program in a session of its
+# own and ends the servers: what is waited for is the last of them.
+stop_child() {
+    [ -n "$CHILD" ] || return 0
+    kill -TERM -- "-$CHILD" 2>/dev/null || true
+    wait "$CHILD" 2>/dev/null || true
+    CHILD=
+    wait_for 40 child_has_ended || warn "still there after 40 s: processes $(child_programs)"
+}
+
+# Cases that were told of until now; what the end of the programs makes fail is none of them.
+count_until_now() {
+    local told
+    [ -n "$CHILD" ] && [ -n "$CHILD_LOG" ] || return 0
+    told=$(grep -aoE '^(ok|not ok|PASS:|XFAIL:|FAIL:|ERROR:|XPASS:) ' "$CHILD_LOG" || true)
+    PASSED=$((PASSED + $(grep -cE '^(ok|PASS:|XFAIL:)' <<<"$told" || true)))
+    FAILED=$((FAILED + $(grep -cE '^(not ok|FAIL:|ERROR:|XPASS:)' <<<"$told" || true)))
+}
+
 on_interrupt() {
     trap - INT TERM EXIT
+    count_until_now
+    say "interrupted: ending what runs"
     stop_child
     printf '%d passed, %d failed (interrupted)\n' "$PASSED" "$FAILED"
     exit 130
 }
 
-# run LOG COMMAND...: in a process group of its own, waited for.
+# run_group DIR LOG COMMAND...: in a process group of its own, waited for. Cases are told of in CHILD_LOG, which a
+# caller sets.
 run_group() {
-    local log=$1 status=0
-    shift
+    local log=$2 status=0
+    CHILD_DIR=$1
+    shift 2
     set -m
     "$@" >>"$log" 2>&1 </dev/null 9>&- &
     CHILD=$!
     set +m
     wait "$CHILD" || status=$?
     CHILD=
+    CHILD_LOG=
     return $status
 }
 
@@ -86,10 +114,11 @@ check_in() {
     configure_in "$dir" "$log" "$@"
     say "$name: building and running"
     touch "$dir/.check-begin"
+    CHILD_LOG=$log
     if [ -n "$tests" ]; then
-        run_group "$log" make -k -C "$dir" -j"$(jobs_at_once)" check TESTS="$tests" || status=$?
+        run_group "$dir" "$log" make -k -C "$dir" -j"$(jobs_at_once)" check TESTS="$tests" || status=$?
     else
-        run_group "$log" make -k -C "$dir" -j"$(jobs_at_once)" check || status=$?
+        run_group "$dir" "$log" make -k -C "$dir" -j"$(jobs_at_once)" check || status=$?
     fi
     count_results "$name" "$dir" $status "$log"
 }
@@ -102,7 +131,8 @@ check_distcheck() {
     configure_in "$dir" "$log"
     say "distcheck: a tarball, built out of tree from read-only sources, installed and removed again"
     # inside it the units and guards run; the other kinds have run above, on the same sources
-    run_group "$log" make -C "$dir" -j"$(jobs_at_once)" distcheck TESTS='$(GUARD_TESTS) $(UNIT_TESTS)' || status=$?
+    run_group "$dir" "$log" make -C "$dir" -j"$(jobs_at_once)" distcheck TESTS='$(GUARD_TESTS) $(UNIT_TESTS)' \
+        || status=$?
     count_step distcheck $status "$log"
 }
 
@@ -113,7 +143,7 @@ check_clang() {
     make_configure "$log"
     configure_in "$dir" "$log" CC=clang --enable-werror
     say "clang: compiling everything, warnings are errors"
-    run_group "$log" make -C "$dir" -j"$(jobs_at_once)" check TESTS= || status=$?
+    run_group "$dir" "$log" make -C "$dir" -j"$(jobs_at_once)" check TESTS= || status=$?
     count_step clang $status "$log"
 }
 
@@ -123,7 +153,8 @@ check_up() {
     mkdir -p "$ROOT/build-check"
     : >"$log"
     say "up: ./dev as a newcomer has it"
-    run_group "$log" bash "$ROOT/t/dev/up.sh" || status=$?
+    CHILD_LOG=$log
+    run_group "$ROOT/build-check" "$log" bash "$ROOT/t/dev/up.sh" || status=$?
     passed=$(grep -c '^ok ' "$log" || true)
     failed=$(grep -c '^not ok ' "$log" || true)
     if [ "$failed" -gt 0 ]; then
@@ -139,10 +170,6 @@ check_up() {
 
 dev_check() {
     local kind tests= asked=yes want_sanitize=no want_dist=no want_clang=no want_plain=no want_up=no
-    # shellcheck disable=SC2086
-    need_packages $PACKAGES_UP $PACKAGES_TESTS
-    trap on_interrupt INT TERM
-    trap stop_child EXIT
     if [ $# = 0 ]; then
         asked=no
         if [ "$opt_sanitize" = yes ]; then
@@ -166,9 +193,13 @@ dev_check() {
         distcheck) want_dist=yes ;;
         clang) want_clang=yes ;;
         up) want_up=yes ;;
-        *) die "check: unit guard fuzz api fault up sanitize distcheck clang, and not '$kind'" ;;
+        *) refuse "check: unit guard fuzz api fault up sanitize distcheck clang, and not '$kind'" ;;
         esac
     done
+    # shellcheck disable=SC2086
+    need_packages $PACKAGES_UP $PACKAGES_TESTS
+    trap on_interrupt INT TERM
+    trap stop_child EXIT
     if [ "$opt_sanitize" = yes ] && [ $want_plain = yes ]; then
         check_in "sanitizers" "$ROOT/build-sanitize" "$tests" --enable-sanitize --enable-werror
     elif [ $want_plain = yes ]; then

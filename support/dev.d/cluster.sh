@@ -21,7 +21,39 @@ find_pg_bin() {
     die "PostgreSQL's server programs (initdb) were not found; Debian: postgresql-15"
 }
 
-pg_is_running() { as_pg "$PG_BIN/pg_ctl" -D "$STATE/pg" status >/dev/null 2>&1; }
+# pg_pids DIR: the processes that work in the cluster, which are those whose directory it is. Where the postmaster was
+# killed a backend that is busy outlives it, and no new one starts until it has ended.
+pg_pids() {
+    local proc name
+    for proc in /proc/[0-9]*; do
+        { read -r name <"$proc/comm"; } 2>/dev/null || continue
+        [ "$name" != postgres ] || [ ! "$proc/cwd" -ef "$1" ] || printf '%s\n' "${proc#/proc/}"
+    done
+}
+
+pg_postmaster() {
+    local pid
+    pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) && pg_pids "$1" | grep -x "$pid"
+}
+
+# end_pg_orphans DIR: they end by themselves as soon as they notice; one that does not is told. The file that is left
+# behind then names nobody, or a stranger.
+end_pg_orphans() {
+    local round pids
+    for round in $(seq 150); do
+        pids=$(pg_pids "$1")
+        [ -n "$pids" ] || { rm -f "$1/postmaster.pid"; return 0; }
+        case $round in
+        10) kill -QUIT $pids 2>/dev/null || true ;;
+        60) kill -KILL $pids 2>/dev/null || true ;;
+        esac
+        sleep 0.1
+    done
+    echo "PostgreSQL in $1 did not end: processes" $pids >&2
+    return 1
+}
+
+pg_is_running() { pg_postmaster "$STATE/pg" >/dev/null; }
 
 make_cluster() {
     local password
@@ -46,7 +78,7 @@ make_cluster() {
 # ./dev: loopback and passwords only; the port is given at the start
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-max_connections = 100
+max_connections = 200
 shared_buffers = 128MB
 log_line_prefix = '%m [%p] %u@%d '
 CONF
@@ -57,18 +89,25 @@ write_pg_scripts() {
     local run=
     is_root && run="runuser -u $PG_USER --"
     write_file 755 "$STATE/bin/pg-start" <<SCRIPT
-#!/bin/sh
+#!/bin/bash
 # Starts the development PostgreSQL; harmless when it runs.
+$(declare -f pg_pids pg_postmaster end_pg_orphans)
 cd /
-$run "$PG_BIN/pg_ctl" -D "$STATE/pg" status >/dev/null 2>&1 && exit 0
+pg_postmaster "$STATE/pg" >/dev/null && exit 0
+end_pg_orphans "$STATE/pg" || exit 1
 exec $run "$PG_BIN/pg_ctl" -D "$STATE/pg" -w -t 60 -l "$STATE/log/postgresql.log" -o "-p ${PORTS[postgresql]}" start >/dev/null
 SCRIPT
     write_file 755 "$STATE/bin/pg-stop" <<SCRIPT
-#!/bin/sh
+#!/bin/bash
 # Stops the development PostgreSQL; harmless when it does not run.
+$(declare -f pg_pids pg_postmaster end_pg_orphans)
 cd /
-$run "$PG_BIN/pg_ctl" -D "$STATE/pg" status >/dev/null 2>&1 || exit 0
-exec $run "$PG_BIN/pg_ctl" -D "$STATE/pg" -w -t 60 -m fast stop >/dev/null
+if pg_postmaster "$STATE/pg" >/dev/null; then
+    said=\$($run "$PG_BIN/pg_ctl" -D "$STATE/pg" -w -t 60 -m fast stop 2>&1) || {
+        pg_postmaster "$STATE/pg" >/dev/null && { echo "\$said" >&2; exit 1; }
+    }
+fi
+end_pg_orphans "$STATE/pg"
 SCRIPT
 }
 

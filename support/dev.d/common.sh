@@ -8,6 +8,12 @@ die() {
     exit 1
 }
 
+# refuse MESSAGE: the command line is wrong, in one line that says what is allowed.
+refuse() {
+    printf 'dev: %s\n' "$*" >&2
+    exit 2
+}
+
 is_root() { [ "$(id -u)" = 0 ]; }
 
 # quietly LOG COMMAND...: the output goes to LOG; its end is shown when the command fails.

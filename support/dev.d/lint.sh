@@ -56,7 +56,7 @@ dev_lint() {
     # shellcheck disable=SC2086
     need_packages $PACKAGES_UP $PACKAGES_TESTS $PACKAGES_LINT
     mkdir -p "$ROOT/build-check"
-    if [ "${1:-}" = --fix ]; then
+    if [ "$opt_fix" = yes ]; then
         lint_format --fix
     fi
     for step in format lengths cppcheck tidy; do

@@ -50,13 +50,20 @@ release_services() {
     rm -rf "$held"
 }
 
+# Whether the package lists are of the last day: with older ones, security packages would come in versions that are
+# known to be bad. apt gives the lists their mirror's times; partial/ is changed by every update.
+lists_are_fresh() {
+    ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 \
+        && [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -1440 2>/dev/null)" ]
+}
+
 install_now() (
     export DEBIAN_FRONTEND=noninteractive
     log=$(mktemp)
     hold_services
-    trap 'release_services; rm -f "$log"' EXIT
+    trap 'status=$?; release_services; [ $status != 0 ] || rm -f "$log"' EXIT
     trap 'exit 130' INT TERM
-    ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || quietly "$log" apt-get update
+    lists_are_fresh || quietly "$log" apt-get update
     # a list that is older than its mirror names files that are gone: once more with a new one
     if ! apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1 </dev/null; then
         quietly "$log" apt-get update
@@ -73,11 +80,12 @@ need_packages() {
     fi
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
-    say "packages: installing$missing"
     if is_root; then
+        say "packages: installing$missing"
         # shellcheck disable=SC2086
         install_now $missing
     elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        say "packages: installing$missing"
         sudo -n bash -c '. "$1"/support/dev.d/common.sh; . "$1"/support/dev.d/packages.sh; shift; install_now "$@"' \
             dev "$ROOT" $missing
     else

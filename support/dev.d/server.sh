@@ -49,14 +49,66 @@ write_configuration() {
         "$ROOT/conf/dev-upstream.conf.in" | write_file 644 "$STATE/upstream/httpd.conf"
 }
 
+# httpd_pids DIR: the processes of the httpd whose ServerRoot it is. The children of a parent that was killed are among
+# them: they go on serving, and hold the port and the state directory.
+httpd_pids() {
+    local proc words
+    for proc in /proc/[0-9]*; do
+        { mapfile -d '' -t words <"$proc/cmdline"; } 2>/dev/null || continue
+        [ "${words[*]:1:4}" != "-d $1 -f $1/httpd.conf" ] || printf '%s\n' "${proc#/proc/}"
+    done
+}
+
+httpd_parent() {
+    local pid
+    pid=$(cat "$1/httpd.pid" 2>/dev/null) && httpd_pids "$1" | grep -x "$pid"
+}
+
+# not_gone PID...: those that have not ended. A process that ends loses its command line before it lets go of its port.
+not_gone() {
+    local pid stat
+    for pid in "$@"; do
+        { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || continue
+        case ${stat##*) } in
+        [ZX]*) ;;
+        *) printf '%s\n' "$pid" ;;
+        esac
+    done
+}
+
+# end_httpd DIR: the parent ends its children. Without a parent each is told by itself, and killed after a second, since
+# the children of most MPMs listen to their parent alone.
+end_httpd() {
+    local pids seen= parent told=no alone=0 _
+    for _ in $(seq 300); do
+        pids=$(httpd_pids "$1")
+        seen=$(not_gone $pids $seen | sort -u)
+        [ -n "$seen" ] || return 0
+        if [ -z "$pids" ]; then
+            : # they are ending
+        elif parent=$(httpd_parent "$1"); then
+            [ $told = yes ] || kill -TERM "$parent" 2>/dev/null || true
+            told=yes
+        else
+            alone=$((alone + 1))
+            [ $alone != 1 ] || kill -TERM $pids 2>/dev/null || true
+            [ $alone -lt 10 ] || kill -KILL $pids 2>/dev/null || true
+        fi
+        sleep 0.1
+    done
+    echo "httpd in $1 did not end within 30 s: processes" $seen >&2
+    return 1
+}
+
 # server_scripts NAME DIR PORT: start returns when the server answers, stop when all its processes are gone.
 server_scripts() {
     local name=$1 dir=$2 port=$3
     write_file 755 "$STATE/bin/$name-start" <<SCRIPT
 #!/bin/bash
 # Starts $name; harmless when it runs.
-pid=\$(cat "$dir/httpd.pid" 2>/dev/null)
-[ -n "\$pid" ] && kill -0 "\$pid" 2>/dev/null && grep -qs "$dir" "/proc/\$pid/cmdline" && exit 0
+$(declare -f httpd_pids httpd_parent not_gone end_httpd)
+httpd_parent "$dir" >/dev/null && exit 0
+end_httpd "$dir" || exit 1
 rm -f "$dir/httpd.pid"
 "$HTTPD_BIN" -d "$dir" -f "$dir/httpd.conf" -k start || exit 1
 for _ in \$(seq 300); do
@@ -71,22 +123,12 @@ SCRIPT
     write_file 755 "$STATE/bin/$name-stop" <<SCRIPT
 #!/bin/bash
 # Stops $name; harmless when it does not run.
-pid=\$(cat "$dir/httpd.pid" 2>/dev/null)
-[ -n "\$pid" ] && grep -qs "$dir" "/proc/\$pid/cmdline" || exit 0
-kill "\$pid" 2>/dev/null || exit 0
-for _ in \$(seq 300); do
-    kill -0 "\$pid" 2>/dev/null || exit 0
-    sleep 0.1
-done
-echo "$name (process \$pid) did not end within 30 s" >&2
-exit 1
+$(declare -f httpd_pids httpd_parent not_gone end_httpd)
+end_httpd "$dir"
 SCRIPT
 }
 
-server_is_running() {
-    local pid
-    pid=$(cat "$STATE/$1/httpd.pid" 2>/dev/null) && grep -qs "$STATE/$1" "/proc/$pid/cmdline"
-}
+server_is_running() { httpd_parent "$STATE/$1" >/dev/null; }
 
 generations() { grep -c 'resuming normal operations' "$STATE/log/$1-error.log" 2>/dev/null || true; }
 has_new_generation() { [ "$(generations "$1")" != "$2" ]; }
@@ -152,8 +194,12 @@ make_keys() {
     [ -s "$STATE/secrets/root.key" ] || quietly "$STATE/log/build.log" "$STATE/prefix/sbin/meterplexctl" keygen "$STATE/secrets/root.key"
     [ -s "$STATE/secrets/admin.key" ] && return 0
     say "making the platform administrator"
-    "$METERPLEXCTL" bootstrap 9>&- | word_with mpx_live_ | write_file 600 "$STATE/secrets/admin.key"
-    [ -s "$STATE/secrets/admin.key" ] || die "meterplexctl bootstrap gave no key"
+    # it says on standard error that the key is shown, which here it is not
+    "$METERPLEXCTL" bootstrap 2>"$STATE/log/bootstrap.log" 9>&- | word_with mpx_live_ \
+        | write_file 600 "$STATE/secrets/admin.key" || true
+    [ -s "$STATE/secrets/admin.key" ] && return 0
+    cat "$STATE/log/bootstrap.log" >&2
+    die "meterplexctl bootstrap gave no key"
 }
 
 # The demo's tenant and its key, through the API as anybody would make them.
@@ -192,7 +238,11 @@ dev_up() {
     find_httpd
     make_state
     load_ports
-    local running=no
+    local running=no part
+    for part in httpd upstream; do
+        # children whose parent was killed hold their port
+        server_is_running $part || end_httpd "$STATE/$part"
+    done
     server_is_running httpd && running=yes
     if [ -n "$opt_port" ] && [ "$opt_port" != "${PORTS[httpd]:-}" ]; then
         running=no
@@ -225,26 +275,43 @@ dev_up() {
 }
 
 dev_down() {
-    local part
+    local part bad=0
     find_state
-    [ -d "$STATE/bin" ] || { say "nothing is up"; return 0; }
+    is_marked && [ -d "$STATE/bin" ] || { say "nothing is up"; return 0; }
     for part in httpd upstream pg; do
-        [ ! -x "$STATE/bin/$part-stop" ] || "$STATE/bin/$part-stop"
+        [ ! -x "$STATE/bin/$part-stop" ] || "$STATE/bin/$part-stop" || bad=1
     done
+    [ $bad = 0 ] || die "not everything has ended in $STATE"
     say "stopped; the data stay in $STATE"
 }
 
+# What autoreconf makes, as .gitignore lists it; a tarball came with these files.
+remove_generated() {
+    [ -e "$ROOT/.git" ] || return 0
+    (cd "$ROOT" && rm -rf Makefile.in aclocal.m4 autom4te.cache build-aux config.h.in config.h.in~ configure \
+        configure~ m4/l*.m4)
+}
+
 dev_clean() {
+    find_state
+    [ ! -e "$STATE" ] || is_marked \
+        || die "$STATE has no .meterplex-state, so ./dev did not make it and does not remove it"
     dev_down
     say "removing $STATE and build*/"
     rm -rf "$STATE"
     if [ -n "$STATE_LINK" ]; then
         rm -f "$STATE_LINK"
+        rmdir /var/lib/meterplex-dev 2>/dev/null || true
     fi
     rm -rf "$ROOT/build" "$ROOT/build-check" "$ROOT/build-sanitize" "$ROOT/build-dist" "$ROOT/build-clang"
+    remove_generated
 }
 
 dev_logs() {
+    case $#:${1:-} in
+    0: | 1:error | 1:access | 1:postgresql | 1:upstream) ;;
+    *) refuse "logs: one of error, access, postgresql, upstream, and not '$*'" ;;
+    esac
     need_state
     case ${1:-} in
     error) exec tail -n 50 -F "$STATE/log/httpd-error.log" ;;
@@ -252,22 +319,28 @@ dev_logs() {
     postgresql) exec tail -n 50 -F "$STATE/log/postgresql.log" ;;
     upstream) exec tail -n 50 -F "$STATE/log/upstream-error.log" ;;
     "") exec tail -n 20 -F "$STATE/log/httpd-error.log" "$STATE/log/httpd-access.log" "$STATE/log/postgresql.log" ;;
-    *) die "logs: error, access, postgresql or upstream" ;;
     esac
+}
+
+bench_names() {
+    local name
+    for name in "$ROOT"/bench/*.sh; do
+        printf ' %s' "$(basename "$name" .sh)"
+    done
 }
 
 dev_bench() {
     local name names=("$@")
+    for name in "$@"; do
+        [ -x "$ROOT/bench/$name.sh" ] || refuse "there is no benchmark '$name':$(bench_names)"
+    done
     # shellcheck disable=SC2086
     need_packages $PACKAGES_BENCH
     if [ ${#names[@]} = 0 ]; then
-        for name in "$ROOT"/bench/*.sh; do
-            [ ! -e "$name" ] || names+=("$(basename "$name" .sh)")
-        done
+        # shellcheck disable=SC2207
+        names=($(bench_names))
     fi
-    [ ${#names[@]} -gt 0 ] || die "bench/ holds no benchmark"
     for name in "${names[@]}"; do
-        [ -x "$ROOT/bench/$name.sh" ] || die "there is no benchmark '$name'"
         say "bench $name"
         "$ROOT/bench/$name.sh"
     done

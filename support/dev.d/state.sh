@@ -6,6 +6,7 @@
 #   httpd/    ServerRoot             upstream/ of the small server behind /demo-proxy/
 #   demo/     its files              log/      of all of them
 #   ports     remembered             dev.env   for scripts
+#   .meterplex-state   the mark: without it nothing is changed or removed here
 
 # The users that children of httpd and PostgreSQL run as, when root starts them.
 PG_USER=postgres
@@ -17,35 +18,30 @@ checkout_is_reachable() {
     ! is_root || { reachable_for "$HTTPD_USER" "$ROOT" && reachable_for "$PG_USER" "$ROOT"; }
 }
 
-# Sets STATE. With --make it makes the directory, outside of a checkout that the servers' users cannot enter.
+# Sets STATE, and STATE_LINK where var is a link. Makes nothing.
 find_state() {
-    local elsewhere
-    if [ -n "$opt_state" ]; then
-        [ "${1:-}" != --make ] || mkdir -p "$opt_state"
-        STATE=$(cd "$opt_state" 2>/dev/null && pwd -P) || STATE=$opt_state
-        STATE_LINK=
-        if [ "${1:-}" = --make ] && is_root && ! { reachable_for "$HTTPD_USER" "$STATE" && reachable_for "$PG_USER" "$STATE"; }
-        then
-            die "--state $opt_state: users $HTTPD_USER and $PG_USER cannot enter it; a directory above it is closed to them"
-        fi
-        return 0
-    fi
-    STATE=$ROOT/var
     STATE_LINK=
-    elsewhere=/var/lib/meterplex-dev/$(printf %s "$ROOT" | sha256sum | cut -c1-12)
-    if [ -L "$ROOT/var" ]; then
-        STATE=$(readlink "$ROOT/var")
+    if [ -n "$opt_state" ]; then
+        STATE=$(readlink -m -- "$opt_state")
+    elif [ -L "$ROOT/var" ]; then
+        STATE=$(readlink -m -- "$ROOT/var")
         STATE_LINK=$ROOT/var
-        [ "${1:-}" != --make ] || mkdir -p "$STATE"
-    elif [ "${1:-}" = --make ] && [ ! -e "$ROOT/var" ] && ! checkout_is_reachable; then
-        mkdir -p "$elsewhere"
-        ln -s "$elsewhere" "$ROOT/var"
-        STATE=$elsewhere
-        STATE_LINK=$ROOT/var
-        note "$ROOT is closed to users $HTTPD_USER and $PG_USER: var is a link to $elsewhere, htdocs is copied there"
-    elif [ "${1:-}" = --make ]; then
-        mkdir -p "$STATE"
+    else
+        STATE=$ROOT/var
     fi
+}
+
+is_marked() { [ -f "$STATE/.meterplex-state" ]; }
+is_empty() { [ -z "$(ls -A -- "$1")" ]; }
+
+# Whether the servers' users can enter $1 once it is made: what is there already on its way must be open to them.
+can_be_entered() {
+    local above
+    above=$(dirname -- "$1")
+    while [ ! -e "$above" ]; do
+        above=$(dirname -- "$above")
+    done
+    ! is_root || { reachable_for "$HTTPD_USER" "$above" && reachable_for "$PG_USER" "$above"; }
 }
 
 need_state() {
@@ -53,10 +49,30 @@ need_state() {
     [ -e "$STATE/dev.env" ] || die "nothing is up here yet ($STATE/dev.env is not there): ./dev up"
 }
 
+# The directory is made, marked and opened only when all that could refuse it has been asked.
 make_state() {
-    find_state --make
+    local elsewhere link=no
+    find_state
+    if [ -z "$opt_state" ] && [ -z "$STATE_LINK" ] && [ ! -e "$STATE" ] && ! checkout_is_reachable; then
+        elsewhere=/var/lib/meterplex-dev/$(printf %s "$ROOT" | sha256sum | cut -c1-12)
+        note "$ROOT is closed to users $HTTPD_USER and $PG_USER: var is a link to $elsewhere, htdocs is copied there"
+        STATE=$elsewhere
+        STATE_LINK=$ROOT/var
+        link=yes
+    fi
+    if [ -e "$STATE" ]; then
+        [ -d "$STATE" ] || die "$STATE is no directory: ./dev up --state DIR takes another"
+        is_marked || is_empty "$STATE" \
+            || die "$STATE is not empty and has no .meterplex-state: ./dev did not make it; --state DIR takes another"
+    fi
+    can_be_entered "$STATE" \
+        || die "$STATE: users $HTTPD_USER and $PG_USER cannot enter it; a directory above it is closed to them"
+    (umask 022 && mkdir -p -- "$STATE") || die "$STATE cannot be made"
+    is_marked || echo 'Made by ./dev up, removed by ./dev clean.' >"$STATE/.meterplex-state" \
+        || die "$STATE cannot be written"
+    [ $link = no ] || ln -s "$STATE" "$STATE_LINK"
     chmod 755 "$STATE"
-    mkdir -p "$STATE"/{bin,log,httpd/state,upstream,demo}
+    (umask 022 && mkdir -p "$STATE"/{bin,log,httpd/state,upstream,demo})
     mkdir -p -m 711 "$STATE/secrets"
     if is_root; then
         chown "$HTTPD_USER" "$STATE/httpd/state"

@@ -48,7 +48,9 @@ answers_within() { # SECONDS live|ready
     done
 }
 
-first_up() { dev up --state "$STATE" --port "$(free_port)" | tee "$DIR/up.txt"; return "${PIPESTATUS[0]}"; }
+first_up() { dev up --state "$STATE" --port "$(free_port)" 2>&1 | tee "$DIR/up.txt"; return "${PIPESTATUS[0]}"; }
+
+says_no_key() { ! grep -nE 'shown this once|mpx_live_' "$DIR/up.txt"; }
 
 every_variable() {
     local name
@@ -128,6 +130,86 @@ postgresql_alone() {
     answers_within 10 ready
 }
 
+# The parents are killed; their children go on serving and hold the port.
+kill_parents() {
+    kill -9 "$(cat "$STATE/httpd/httpd.pid")" "$(cat "$STATE/upstream/httpd.pid")" \
+        "$(head -n 1 "$STATE/pg/postmaster.pid")"
+}
+
+up_after_a_kill() {
+    kill_parents || return 1
+    dev up --no-demo --state "$STATE" || return 1
+    answers_within 10 ready
+}
+
+down_after_a_kill() {
+    kill_parents || return 1
+    all_down
+}
+
+# conf/ as it is installed, but for paths and the port: in an httpd that has a site with pages where the API has its
+# paths.
+shipped_configuration() {
+    local dir=$DIR/shipped apxs site api path httpd result
+    apxs=$(command -v apxs || command -v apxs2) || return 1
+    httpd=$("$apxs" -q SBINDIR)/$("$apxs" -q PROGNAME)
+    site=$(free_port) api=$(free_port)
+    mkdir -p "$dir/site/v1" "$dir/site/health" "$dir/state" || return 1
+    for path in / /v1/ /health/; do echo "the site's own $path" >"$dir/site${path}index.html"; done
+    sed -e "s#/etc/meterplex/root.key#$STATE/secrets/root.key#; s#/etc/meterplex/pgpass#$STATE/secrets/httpd.pgpass#" \
+        -e "s#/var/lib/meterplex#$dir/state#; s#host=127.0.0.1#& port=$(sed -n 's/^postgresql=//p' "$STATE/ports")#" \
+        "$STATE/prefix/etc/meterplex/meterplex.conf" >"$dir/meterplex.conf"
+    sed "s#:8081#:$api#; s#/usr/share#$STATE/prefix/share#" \
+        "$STATE/prefix/etc/meterplex/extra/meterplex-api.conf" >"$dir/meterplex-api.conf"
+    cat >"$dir/httpd.conf" <<CONF
+ServerRoot $dir
+ServerName 127.0.0.1
+Listen 127.0.0.1:$site
+PidFile $dir/httpd.pid
+DefaultRuntimeDir $dir
+ErrorLog $dir/error.log
+Include $STATE/httpd/load.conf
+<IfModule !authz_host_module>
+    LoadModule authz_host_module $("$apxs" -q LIBEXECDIR)/mod_authz_host.so
+</IfModule>
+TypesConfig /dev/null
+DocumentRoot $dir/site
+DirectoryIndex index.html
+<Directory />
+    Require all denied
+</Directory>
+<Directory $dir/site>
+    Require all granted
+</Directory>
+Include $dir/meterplex.conf
+Include $dir/meterplex-api.conf
+CONF
+    "$httpd" -d "$dir" -f "$dir/httpd.conf" -k start || { cat "$dir/error.log"; return 1; }
+    shipped_answers "$site" "$api"
+    result=$?
+    kill "$(cat "$dir/httpd.pid")"
+    while pgrep -f "$dir/httpd.conf" >/dev/null; do sleep 0.1; done
+    [ $result = 0 ] || cat "$dir/error.log"
+    return $result
+}
+
+shipped_answers() { # SITE API: their ports
+    local path _
+    for _ in $(seq 100); do
+        [ "$(status "http://127.0.0.1:$2/health/ready")" != 200 ] || break
+        sleep 0.1
+    done
+    for path in / /v1/ /health/; do
+        is "$(curl -s "http://127.0.0.1:$1$path")" "the site's own $path" || return 1
+    done
+    is "$(status "http://127.0.0.1:$1/metrics")" 404 || return 1
+    is "$(status "http://127.0.0.1:$2/health")" 200 || return 1
+    is "$(status "http://127.0.0.1:$2/metrics")" 200 || return 1
+    is "$(status "http://127.0.0.1:$2/v1/openapi.json")" 200 || return 1
+    contains "$(curl -s "http://127.0.0.1:$2/v1/auth/me")" '"unauthenticated"' || return 1
+    contains "$(curl -si "http://127.0.0.1:$2/nowhere")" application/problem+json
+}
+
 taken_port() {
     local out port
     port=$(env_of 'echo ${METERPLEX_URL##*:}')
@@ -150,15 +232,63 @@ refuses() { # WORD OPTION...: exit status not 0 and the word in what is said
     contains "$out" "$word"
 }
 
+misused() { # WORD ARGUMENT...: exit status 2 and one line with the word
+    local word=$1 out status=0
+    shift
+    out=$(dev "$@" 2>&1) || status=$?
+    is "$status" 2 && is "$(wc -l <<<"$out")" 1 && contains "$out" "$word"
+}
+
+misuse() {
+    misused nodemo up --nodemo && misused "options only" clean x && misused value up --port \
+        && misused directory up --state= && misused "option of up" down --no-demo && misused error logs nothing \
+        && misused fuzz check nothing && misused gate bench nothing
+}
+
+# A directory with somebody's file, and one below what is closed to the servers' users: refused, and left as they are.
+others_directory() {
+    local before
+    mkdir -p "$DIR/others" "$DIR/closed" && echo mine >"$DIR/others/file" || return 1
+    chmod 750 "$DIR/others" && chmod 700 "$DIR/closed" || return 1
+    before=$(stat -c '%a %Z' "$DIR/others")
+    refuses .meterplex-state up --no-demo --state "$DIR/others" || return 1
+    refuses .meterplex-state clean --state "$DIR/others" || return 1
+    is "$(stat -c '%a %Z' "$DIR/others")" "$before" && is "$(ls -A "$DIR/others")" file || return 1
+    [ "$(id -u)" = 0 ] || return 0
+    refuses "cannot enter" up --no-demo --state "$DIR/closed/below/state" || return 1
+    is "$(ls -A "$DIR/closed")" ""
+}
+
+# check.sh with a stand-in for a build: three cases are told of, then a program runs, and a
+# watcher that ends some seconds after it.
+interrupted_check() {
+    local dir=$DIR/fake out status=0
+    mkdir -p "$dir/t" && cp "$(command -v sleep)" "$dir/t/program" || return 1
+    printf 'check:\n\t@echo "PASS: t/a 1 - one"; echo "PASS: t/a 2 - two"; echo "FAIL: t/a 3 - three"; \\\n%s\n' \
+        $'\tsetsid t/program 4 & touch begun; t/program 100' >"$dir/Makefile"
+    out=$(bash -c '
+        set -euo pipefail
+        ROOT=$1 opt_sanitize=no
+        for part in common check; do . "$ROOT/support/dev.d/$part.sh"; done
+        make_configure() { :; }
+        configure_in() { :; }
+        trap on_interrupt INT TERM
+        (until [ -e "$2/begun" ]; do sleep 0.1; done; sleep 0.5; kill -TERM $$) &
+        check_in fake "$2" ""' check "$ROOT" "$dir" 2>&1) || status=$?
+    is "$status" 130 && is "$(tail -n 1 <<<"$out")" "2 passed, 1 failed (interrupted)" || { echo "$out"; return 1; }
+    ! pgrep -f '^t/program' >/dev/null || { echo "it did not wait for what it had started"; return 1; }
+}
+
 all_down() {
     local pid
     pid=$(env_of 'cat "$HTTPD_PIDFILE"')
     dev down --state "$STATE" || return 1
-    ! kill -0 "$pid" 2>/dev/null || { echo "httpd is still there"; return 1; }
+    ! grep -qs . "/proc/$pid/cmdline" || { echo "httpd is still there"; return 1; }
     ! pgrep -f "$STATE" >/dev/null || { pgrep -af "$STATE"; return 1; }
 }
 
 check "up, with a demo whose counts agree" first_up
+check "up speaks of no key that it does not show" says_no_key
 check "dev.env has every variable" every_variable
 check "the demo's key has its scopes" api_key_scopes
 check "what dev.env names works" variables_work
@@ -168,10 +298,17 @@ check "a second up changes nothing" up_again
 check "the README's first session" readme_session
 check "httpd alone stops and starts" httpd_alone
 check "PostgreSQL alone starts again" postgresql_alone
+check "up after kill -9 of the parents" up_after_a_kill
+check "the configuration as it is installed leaves a site alone" shipped_configuration
 check "a taken port is named" taken_port
 check "a port that is none is refused" refuses "99999" up --port 99999
 check "a state directory with a space is refused" refuses "without spaces" up --state "$DIR/a state"
-check "an unknown command is refused" refuses "upp" upp
+check "an unknown command is refused" misused "upp" upp
+check "unknown options and words too many are refused" misuse
+check "a directory of somebody else is refused and left alone" others_directory
+check "an interrupted check counts, and waits for what it started" interrupted_check
+check "down ends what kill -9 of the parents left" down_after_a_kill
+dev up --no-demo --state "$STATE" >/dev/null 2>&1
 check "down ends everything" all_down
 check "down twice is harmless" dev down --state "$STATE"
 echo "1..$n"
