@@ -1,5 +1,6 @@
 /* ctl_doctor_httpd.c: is httpd there, are the modules, does it load them, and does this server's configuration? httpd
- * itself is asked, first with a configuration that does nothing but load: a module refers to symbols of the server and cannot be
+ * itself is asked, first with a configuration that does nothing but load: a module refers to symbols of the server and
+ * cannot be
  * opened without it. */
 #include "ctl_doctor.h"
 
@@ -178,8 +179,8 @@ static const char *const *dump_modules(doctor_t *d)
 {
     apr_pool_t *pool = d->ctl->pool;
     const char **argv = apr_pcalloc(pool, 8 * sizeof *argv), *slash = strrchr(d->httpd, '/');
-    const char *control = slash ? apr_pstrcat(pool, apr_pstrmemdup(pool, d->httpd, (apr_size_t)(slash - d->httpd)), "/apachectl", NULL)
-                                : NULL;
+    const char *directory = slash ? apr_pstrmemdup(pool, d->httpd, (apr_size_t)(slash - d->httpd)) : NULL;
+    const char *control = directory ? apr_pstrcat(pool, directory, "/apachectl", NULL) : NULL;
 
     argv[0] = d->conf == NULL && control && access(control, X_OK) == 0 ? control : d->httpd;
     argv[1] = "-t";
@@ -214,7 +215,8 @@ static void configuration_is_right(doctor_t *d)
         doctor_say(d, FOUND_WRONG, "configuration", "httpd would not start with it: %s", first_line(pool, output));
     }
     else if (loaded == 0) {
-        doctor_say(d, FOUND_ADVICE, "configuration", "it loads none of Meterplex's modules yet: LoadModule lines, or a2enmod");
+        doctor_say(d, FOUND_ADVICE, "configuration", "it loads none of Meterplex's modules yet: LoadModule lines, or "
+                                                     "a2enmod");
     }
     else if (missing) {
         doctor_say(d, FOUND_WRONG, "configuration", "it does not load %s: add LoadModule lines, or a2enmod", missing);

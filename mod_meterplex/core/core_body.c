@@ -44,9 +44,13 @@ static apr_status_t transfer_failed(mpx_http_t *http, apr_status_t rv, apr_size_
 {
     int status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
     http->r->connection->keepalive = AP_CONN_CLOSE;
-    return status == HTTP_REQUEST_ENTITY_TOO_LARGE ? too_large(http, max)
-        : APR_STATUS_IS_TIMEUP(rv)                 ? mpx_fail(http->call, MPX_P_REQUEST_TIMEOUT, "The body did not arrive in time.")
-                                                   : mpx_fail(http->call, MPX_P_BAD_REQUEST, "The body did not arrive whole.");
+    if (status == HTTP_REQUEST_ENTITY_TOO_LARGE) {
+        return too_large(http, max);
+    }
+    if (APR_STATUS_IS_TIMEUP(rv)) {
+        return mpx_fail(http->call, MPX_P_REQUEST_TIMEOUT, "The body did not arrive in time.");
+    }
+    return mpx_fail(http->call, MPX_P_BAD_REQUEST, "The body did not arrive whole.");
 }
 
 /* Append a brigade's data to the growing body. @return 0 when it grows past max */

@@ -25,7 +25,7 @@
 #define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
 #define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
 #define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
-#define QUIET_TURNS 5 /* while nothing is asked of the database, the pulse is taken once a second */
+#define QUIET_TURNS 5                      /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define POOL_MAX 64
@@ -75,7 +75,8 @@ static mpx_metric_t metric_up = -1; /* shared: what the child that looked last h
 
 void core_db_metrics_open(void)
 {
-    metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last has seen it.",
+    metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last "
+                                                          "has seen it.",
                                  NULL);
     mpx_metric_set(metric_up, 1); /* until somebody has looked */
 }
@@ -358,7 +359,8 @@ typedef enum pulse { NO_PULSE,
                      PULSE,
                      NO_ROOM } pulse_e; /* NO_ROOM: the server is there and takes no more connections */
 
-/* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use, by the very
+/* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use, by
+ * the very
  * requests that hang. @param why  set when there is no pulse */
 static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
 {

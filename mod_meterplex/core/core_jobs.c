@@ -18,8 +18,8 @@
 #define JOBS_MAX 16
 #define NODE_LEASE_MIN apr_time_from_msec(600)
 #define NODE_LEASE_MORE apr_time_from_sec(5) /* a holder may be late by that */
-#define TURN_MOST apr_time_from_sec(5)   /* a job that is due seldom is looked at this often, first soon after the start */
-#define BUSY_LOOK apr_time_from_sec(60)  /* another node has it: when to look again */
+#define TURN_MOST apr_time_from_sec(5)       /* one that is due seldom is looked at this often, first soon after the start */
+#define BUSY_LOOK apr_time_from_sec(60)      /* another node has it: when to look again */
 #define SWEEP_ROWS 1000
 #define SWEEP_MOST apr_time_from_sec(10)
 #define BACKOFF_MAX apr_time_from_sec(30)

@@ -12,8 +12,8 @@
 #define SERIALIZATION_TRIES 3
 #define LOCK_TIMEOUT_MS 5000
 #define PATIENCE_STATEMENT_MS 500 /* beyond what is waited for a lock */
-#define LOG_ERR 3     /* APLOG_ERR */
-#define LOG_WARNING 4 /* APLOG_WARNING */
+#define LOG_ERR 3                 /* APLOG_ERR */
+#define LOG_WARNING 4             /* APLOG_WARNING */
 
 struct mpx_tx {
     mpx_call_t *call;
@@ -29,7 +29,8 @@ static core_db_wait_t wait_of(mpx_call_t *call)
 {
     core_db_wait_t wait;
     /* The server ends a statement by itself (statement_timeout); this is the net under a server that does not answer. */
-    wait.timeout = (call->patience ? apr_time_from_msec(call->patience + PATIENCE_STATEMENT_MS) : call->source->statement_timeout)
+    wait.timeout = (call->patience ? apr_time_from_msec(call->patience + PATIENCE_STATEMENT_MS)
+                                   : call->source->statement_timeout)
         + apr_time_from_msec(500);
     wait.source = call->source;
     return wait;

@@ -23,7 +23,7 @@
 #define DEAF_TTL apr_time_from_msec(800)
 #define PATIENCE_KNOWN 200   /* ms to wait for a lock where an old record will do */
 #define PATIENCE_UNKNOWN 700 /* and where there is none */
-#define VAIN_MS 1000 /* after a look-up in vain, records that are due are believed for so long */
+#define VAIN_MS 1000         /* after a look-up in vain, records that are due are believed for so long */
 #define KEYS_MAX 8
 
 static mpx_cache_t *cache;
@@ -308,7 +308,8 @@ static apr_uint64_t monotonic_ms(void)
     return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
 }
 
-/* The database has been asked a moment ago and did not say: a table that somebody holds locked must not hold up everybody whose
+/* The database has been asked a moment ago and did not say: a table that somebody holds locked must not hold up
+ * everybody whose
  * record is due, one after the other. */
 static int asked_in_vain(void)
 {

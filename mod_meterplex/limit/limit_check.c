@@ -37,9 +37,9 @@ typedef struct charge {
 
 /* What has happened to a request over the phases and internal redirects; request->limit. Each policy is charged once. */
 typedef struct progress {
-    const char *policy, *limit; /* text of the fields as it grows */
+    const char *policy, *limit;  /* text of the fields as it grows */
     apr_array_header_t *charged; /* limit_policy_t * */
-    int own_charged;            /* the key's own limit */
+    int own_charged;             /* the key's own limit */
 } progress_t;
 
 void limit_want(void)
@@ -300,13 +300,15 @@ static void look(charge_t *charge, apr_uint64_t now, apr_uint64_t cost)
 
 static int take(charge_t *charge, apr_uint64_t now)
 {
-    int room = mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &charge->result);
+    mpx_gcra_t result = { 0 };
+    int room = mpx_cells_charge(charge->cells, charge->key, charge->key_len, charge->rate, now, charge->cost, &result);
 
     if (!room) {
         mpx_metric_add(metric_full, 1);
     }
-    charge->written = room && charge->result.allowed;
-    return charge->result.allowed; /* NOLINT(clang-analyzer-core.uninitialized.UndefReturn): set, table full or not */
+    charge->result = result;
+    charge->written = room && result.allowed;
+    return result.allowed;
 }
 
 /* Charge all or none. @return whether all allow it; the results say what each does */

@@ -178,7 +178,8 @@ static int contains(const apr_array_header_t *meters, const capture_meter_t *met
     return i < meters->nelts;
 }
 
-/* After the limits, and before any other module's fixups: one of those may end the request with a redirect or an error, which is
+/* After the limits, and before any other module's fixups: one of those may end the request with a redirect or an error,
+ * which is
  * an answer as any other. An internal redirect adds the meters of where it leads; each counts once. */
 static int capture_fixups(request_rec *r)
 {
@@ -367,7 +368,8 @@ static int ends_answer(const apr_bucket_brigade *bb)
     return 0;
 }
 
-/* A file comes as one bucket with the end behind it: whoever is billed by bytes would pay for all of it before any is sent. So
+/* A file comes as one bucket with the end behind it: whoever is billed by bytes would pay for all of it before any is
+ * sent. So
  * all but the last step is sent first, each step written before the next, by this thread.
  * @return what the next filter says, or APR_ECONNABORTED; *left then is what the client did not take */
 static apr_status_t send_in_steps(ap_filter_t *f, apr_bucket_brigade *bb, apr_off_t *left)

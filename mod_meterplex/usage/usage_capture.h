@@ -32,7 +32,8 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add);
 /* post_config: maps the counter file, registers metrics, health and the flush job. */
 int usage_capture_open(apr_pool_t *pconf, server_rec *s);
 
-/* Hooks: fixups mark what is let through; an output filter counts it, or log_transaction; expression variables METERPLEX_*. */
+/* Hooks: fixups mark what is let through; an output filter counts it, or log_transaction; expression variables
+ * METERPLEX_*. */
 void usage_capture_register_hooks(apr_pool_t *pool);
 
 /* --- Between usage_capture.c and usage_counters.c --------------------------------------------------------------------------- */

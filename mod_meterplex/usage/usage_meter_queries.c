@@ -33,7 +33,8 @@ static apr_status_t check_timezone(mpx_tx_t *tx, const char *name)
     return rv;
 }
 
-/* Where nothing was said: from the first event to just past the last, whatever the clocks of senders say: what was acknowledged
+/* Where nothing was said: from the first event to just past the last, whatever the clocks of senders say: what was
+ * acknowledged
  * is in the answer. Where empty windows are shown, to now. */
 static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
 {

@@ -256,7 +256,8 @@ START_TEST(lengths_are_of_characters)
     }
     h_expect(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"%s\",\"slug\":\"%s\"}", name, unique("euro"))), 201);
     strcat(name, "\xe2\x82\xac");
-    h_expect_problem(h_post("/v1/tenants", h_admin_key(), h_format("{\"name\":\"%s\",\"slug\":\"%s\"}", name, unique("euros"))),
+    h_expect_problem(h_post("/v1/tenants", h_admin_key(),
+                            h_format("{\"name\":\"%s\",\"slug\":\"%s\"}", name, unique("euros"))),
                      422, "validation_failed");
 }
 END_TEST

@@ -18,8 +18,9 @@ static int silent_port(void)
 {
     struct sockaddr_in address = { .sin_family = AF_INET };
     socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    static int fd; /* open to the end */
 
+    fd = socket(AF_INET, SOCK_STREAM, 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) || listen(fd, 16)
         || getsockname(fd, (struct sockaddr *)&address, &len)) {
@@ -34,7 +35,8 @@ static void up(void)
 
     h_up_stopped(NULL);
     upstream = h_httpd_make("upstream", 0,
-                            "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog fields.log fields\n");
+                            "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog "
+                            "fields.log fields\n");
     h_httpd_start(upstream);
     /* MeterplexProblem is left as it comes */
     h_httpd_configure(h_main_httpd,
@@ -67,7 +69,8 @@ static const char *fresh_key(void)
                     "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"),
              201);
     h_expect(h_post("/v1/meters", key,
-                    "{\"key\":\"bytes\",\"name\":\"b\",\"event_type\":\"sold.bytes\",\"aggregation\":\"sum\",\"value_property\":"
+                    "{\"key\":\"bytes\",\"name\":\"b\",\"event_type\":\"sold.bytes\",\"aggregation\":\"sum\","
+                    "\"value_property\":"
                     "\"$.value\"}"),
              201);
     return key;
@@ -125,7 +128,9 @@ START_TEST(a_broken_download_costs_what_was_sent)
     ck_assert_int_eq(total(key, "bytes"), LARGE);
     break_off(key);
     H_WAIT(5, total(key, "n") == 2);
-    ck_assert_msg(total(key, "bytes") < LARGE + LARGE / 2, "%ld bytes of %d were billed", total(key, "bytes") - LARGE, LARGE);
+    ck_assert_msg(total(key, "bytes") < LARGE + LARGE / 2, "%ld bytes of %d were "
+                                                           "billed",
+                  total(key, "bytes") - LARGE, LARGE);
 }
 END_TEST
 
@@ -167,8 +172,8 @@ END_TEST
 
 START_TEST(a_client_cannot_hide_the_request_from_the_upstream)
 {
-    const char *key = fresh_key(), *headers[] = { "X-Request-Id: from-the-client", "X-Mine: yes",
-                                                  "Connection: close, x-request-id, Traceparent, X-Mine", NULL };
+    static const char hiding[] = "Connection: close, x-request-id, Traceparent, X-Mine";
+    const char *key = fresh_key(), *headers[] = { "X-Request-Id: from-the-client", "X-Mine: yes", hiding, NULL };
     h_request_t request = { .path = "/sold/proxied/index.html", .key = key, .headers = headers };
     char *log;
 

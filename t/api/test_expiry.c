@@ -12,7 +12,8 @@ static void up(void)
     h_up_stopped(NULL);
     h_sql("SET SESSION AUTHORIZATION postgres; "
           "INSERT INTO usage.event_keys (tenant_id, digest, received_at) "
-          "SELECT gen_random_uuid(), gen_random_uuid(), now() - CASE WHEN n <= %d THEN interval '37 days' ELSE interval '34 days' END "
+          "SELECT gen_random_uuid(), gen_random_uuid(), now() - CASE WHEN n <= %d THEN interval '37 days' ELSE interval "
+          "'34 days' END "
           "FROM generate_series(1, %d) AS n; "
           "INSERT INTO core.idempotency_keys (tenant_id, principal_id, key, fingerprint, status, answer, created_at) "
           "SELECT gen_random_uuid(), gen_random_uuid(), 'k', 'f', 200, 'a', "
@@ -47,13 +48,16 @@ START_TEST(windows_of_long_ago_are_told)
     };
     const char *key = h_key(h_tenant("old"), "usage:read usage:write usage:backfill meters:read meters:write", NULL, NULL);
 
-    h_expect(h_post("/v1/meters", key, "{\"key\":\"old\",\"name\":\"o\",\"event_type\":\"old\",\"aggregation\":\"count\"}"), 201);
+    h_expect(h_post("/v1/meters", key,
+                    "{\"key\":\"old\",\"name\":\"o\",\"event_type\":\"old\",\"aggregation\":\"count\"}"),
+             201);
     h_expect(h_post("/v1/usage/events?backfill=true", key,
                     "{\"id\":\"1\",\"source\":\"s\",\"type\":\"old\",\"time\":\"1890-01-01T12:30:00Z\"}"),
              200);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int fill = 0; fill < 2; fill++) {
-            const h_response_t *r = h_get(h_format("/v1/meters/old/usage?from=1890-01-01T12:30:00Z&to=1890-01-01T12:30:01Z&window=%s"
+            const h_response_t *r = h_get(h_format("/v1/meters/old/usage?from=1890-01-01T12:30:00Z"
+                                                   "&to=1890-01-01T12:30:01Z&window=%s"
                                                    "&timezone=Europe/Berlin%s",
                                                    cases[i].window, fill ? "&fill=zero" : ""),
                                           key);

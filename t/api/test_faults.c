@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 static const char conf[] = "StartServers 3\n"
-                           "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexMeter "
+                           "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  "
+                           "MeterplexMeter "
                            "sold.request\n</Location>\n";
 
 static void up(void)
@@ -255,7 +256,9 @@ START_TEST(a_frozen_database_is_noticed_by_busy_newcomers)
         waitpid(pids[p], NULL, 0);
     }
     /* a second is the rule; the machine is busy with the clients themselves */
-    ck_assert_msg(load->longest < 2000 && load->refused > 0, "the longest took %ld ms, %ld refused", load->longest, load->refused);
+    ck_assert_msg(load->longest < 2000 && load->refused > 0, "the longest took %ld ms, %ld "
+                                                             "refused",
+                  load->longest, load->refused);
     H_WAIT(5, ready() && works(key));
 }
 END_TEST
@@ -278,7 +281,8 @@ START_TEST(locked_tables_hold_up_nobody_who_is_known)
         _exit(127);
     }
     H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted "
-                         "AND relation = 'identity.api_keys'::regclass")) > 0);
+                         "AND relation = 'identity.api_keys'::regclass"))
+               > 0);
     for (long long end = h_now_ms() + 4000; h_now_ms() < end;) {
         r = h_get("/sold/x", key);
         h_expect(r, 404);
@@ -378,7 +382,8 @@ static int waits_for_a_lock(void)
     return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex' AND wait_event_type = 'Lock'")) > 0;
 }
 
-/* A job is in the middle of its transaction when its child ends. The child must end without a crash (the alarming lines of the
+/* A job is in the middle of its transaction when its child ends. The child must end without a crash (the alarming lines
+ * of the
  * log are looked at when this program ends), and soon. */
 static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
 {

@@ -36,12 +36,15 @@ static void up(void)
 static const char *fresh_key(void)
 {
     static int n;
-    return h_key(h_tenant(h_format("redirects-%d-%d", (int)getpid(), n++)), "demo:read usage:read meters:read meters:write", NULL, NULL);
+    return h_key(h_tenant(h_format("redirects-%d-%d", (int)getpid(), n++)), "demo:read usage:read meters:read "
+                                                                            "meters:write",
+                 NULL, NULL);
 }
 
 static int counted(const char *key, const char *type, const char *value)
 {
-    const char *meter = h_format("{\"key\":\"%.4s\",\"name\":\"m\",\"event_type\":\"%s\",\"aggregation\":\"count\"}", type, type);
+    const char *meter = h_format("{\"key\":\"%.4s\",\"name\":\"m\",\"event_type\":\"%s\",\"aggregation\":\"count\"}",
+                                 type, type);
 
     h_post("/v1/meters", key, meter); /* the first time */
     return strcmp(h_json_text(h_get(h_format("/v1/meters/%.4s/usage", type), key), "/data/0/value"), value) == 0;
@@ -70,7 +73,8 @@ START_TEST(each_policy_and_meter_once)
 
     h_expect(r, 200);
     fields = h_header(r, "ratelimit");
-    ck_assert_msg(strncmp(fields, "\"gate\";r=999;t=", 15) == 0 && strstr(fields, "\"address\";r=") && strstr(fields, "\"sold\";r=3;"),
+    ck_assert_msg(strncmp(fields, "\"gate\";r=999;t=", 15) == 0 && strstr(fields, "\"address\";r=")
+                      && strstr(fields, "\"sold\";r=3;"),
                   "%s", fields);
     H_WAIT(3, counted(key, "sold.request", "1"));
     H_WAIT(1, counted(key, "gate.request", "1"));

@@ -135,7 +135,8 @@ START_TEST(aggregations_are_exact)
 
     expect_ingest(
         h_post("/v1/usage/events", key,
-               h_format("[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":100000000000000000000.1}},"
+               h_format("[{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\","
+                        "\"data\":{\"v\":100000000000000000000.1}},"
                         "{\"id\":\"2\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":\"0.25\"}},"
                         "{\"id\":\"3\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":-0.50}},"
                         "{\"id\":\"4\",\"source\":\"s\",\"type\":\"t\",\"time\":\"%s\",\"data\":{\"v\":5e-1}},"
@@ -152,8 +153,8 @@ START_TEST(aggregations_are_exact)
     }
     h_expect_json(h_get("/v1/meters/m-sum", key), "/status/invalid", "1");
     /* what its filters leave out is nothing to a meter */
-    make_meter(key, "{\"key\":\"m-none\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
-                    "\"filters\":{\"region\":[\"nowhere\"]}}");
+    make_meter(key, "{\"key\":\"m-none\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"sum\","
+                    "\"value_property\":\"$.v\",\"filters\":{\"region\":[\"nowhere\"]}}");
     h_expect_json(h_get("/v1/meters/m-none", key), "/status/invalid", "0");
 }
 END_TEST
@@ -264,13 +265,15 @@ START_TEST(filled_series_are_whole)
     make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"sum\",\"value_property\":\"$.v\","
                     "\"group_by\":{\"g\":\"$.g\"}}");
     for (int i = 0; i < 11; i++) { /* subject i, in hour i */
-        events = h_format("%s%s{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"%d\",\"time\":\"2026-05-01T%02d:30:00Z\","
+        events = h_format("%s%s{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"subject\":\"%d\","
+                          "\"time\":\"2026-05-01T%02d:30:00Z\","
                           "\"data\":{\"v\":%d%s}}",
                           events, i ? "," : "", i, i, i, i + 1, i % 2 ? ",\"g\":\"1:\"" : "");
     }
     body = h_format("[%s]", events);
     expect_ingest(post_as(key, NULL, NULL, body, "?backfill=true"), 11, 0);
-    r = h_get("/v1/meters/n/usage?window=hour&group_by=subject,g&fill=zero&from=2026-05-01T00:00:00Z&to=2026-05-01T12:00:00Z",
+    r = h_get("/v1/meters/n/usage?window=hour&group_by=subject,g&fill=zero"
+              "&from=2026-05-01T00:00:00Z&to=2026-05-01T12:00:00Z",
               key);
     h_expect(r, 200);
     data = json_object_get(h_json(r), "data");
@@ -284,7 +287,9 @@ START_TEST(filled_series_are_whole)
         ck_assert(subject % 2 ? strcmp(json_string_value(g), "1:") == 0 : json_is_null(g));
     }
     /* what would not fit into memory is refused, and says what to do */
-    r = h_get("/v1/meters/n/usage?window=minute&group_by=subject&fill=zero&from=2026-05-01T00:00:00Z&to=2026-05-07T22:39:00Z", key);
+    r = h_get("/v1/meters/n/usage?window=minute&group_by=subject&fill=zero"
+              "&from=2026-05-01T00:00:00Z&to=2026-05-07T22:39:00Z",
+              key);
     h_expect_problem(r, 422, "validation_failed");
     ck_assert_ptr_nonnull(strstr(h_json_text(r, "/detail"), "more than 100000 values"));
 }

@@ -1,5 +1,6 @@
 /* Lives of httpd, one after another, each short: started, asked a little, and ended in the middle of something - stopped,
- * reloaded, stopped gracefully, or killed. No child may die of itself (the alarming lines of the error log are looked at when
+ * reloaded, stopped gracefully, or killed. No child may die of itself (the alarming lines of the error log are looked
+ * at when
  * this program ends), no request that was answered may be missing from the count, no event may be doubled.
  *
  * It goes on for METERPLEX_SOAK_SECONDS (20); the seed is printed, METERPLEX_SEED repeats it.
@@ -39,7 +40,8 @@ static long total(const char *key, const char *meter)
     const h_response_t *r = h_get(h_format("/v1/meters/%s/usage", meter), key);
     const char *value = r->status == 200 ? h_json_text(r, "/data/0/value") : NULL;
 
-    return r->status != 200 ? -1 : value ? atol(value) : 0;
+    return r->status != 200 ? -1 : value ? atol(value)
+                                         : 0;
 }
 
 /* What makes every job have something to do: uses of a key, counts to flush, a change to hear of, a kept answer. */
@@ -50,7 +52,8 @@ static void ask(const char *tenant, const char *key, int round, long *served, lo
     }
     if (below(3) == 0) {
         *sent += h_post("/v1/usage/events", key,
-                        h_format("{\"id\":\"%d\",\"source\":\"lives\",\"type\":\"sent\"}", round))->status
+                        h_format("{\"id\":\"%d\",\"source\":\"lives\",\"type\":\"sent\"}", round))
+                     ->status
             == 200;
     }
     if (below(4) == 0) {
@@ -75,7 +78,8 @@ START_TEST(no_life_ends_badly)
     h_expect(h_post("/v1/meters", key,
                     "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"),
              201);
-    h_expect(h_post("/v1/meters", key, "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}"),
+    h_expect(h_post("/v1/meters", key,
+                    "{\"key\":\"sent\",\"name\":\"s\",\"event_type\":\"sent\",\"aggregation\":\"count\"}"),
              201);
     for (round = 0; h_now_ms() < end; round++) {
         long long moment = h_now_ms() + below(700);

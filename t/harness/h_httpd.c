@@ -433,8 +433,10 @@ static int leak_check_failed(const char *line)
 /* Where a process of the server's has died, if it left a core and gdb is here. */
 static void print_cores(const h_httpd_t *httpd)
 {
-    const char *script = h_format("cd %s/cores && command -v gdb >/dev/null && for c in core*; do [ -e \"$c\" ] || continue; "
-                                  "gdb -batch -ex bt -ex 'thread apply all bt 12' '%s' \"$c\" 2>&1 | grep -v '^\\[New' | head -n 200; done",
+    const char *script = h_format("cd %s/cores && command -v gdb >/dev/null && for c in core*; do [ -e \"$c\" ] || "
+                                  "continue; "
+                                  "gdb -batch -ex bt -ex 'thread apply all bt 12' '%s' \"$c\" 2>&1 | grep -v '^\\[New' "
+                                  "| head -n 200; done",
                                   httpd->root, httpd_program());
     h_output_t output = h_command((const char *[]){ "sh", "-c", script, NULL }, NULL);
 

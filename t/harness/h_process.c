@@ -290,21 +290,25 @@ static int is_free(int port)
     return free;
 }
 
-/* Nobody's server and no other test program's choice: a socket in the abstract name space says so until this process ends. */
+/* Nobody's server and no other test program's choice: a socket in the abstract name space says so until this process
+ * ends. */
 static int is_ours(int port)
 {
+    static int held[64], nheld; /* open to the end */
     struct sockaddr_un name = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = nheld < 64 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
 
     snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "mpx-test-port-%d", port);
     if (fd < 0 || bind(fd, (struct sockaddr *)&name, sizeof(name))) {
         close(fd);
         return 0;
     }
-    return 1; /* fd stays open */
+    held[nheld++] = fd;
+    return 1;
 }
 
-/* Below the range from which the kernel takes the ports of clients: a server that is stopped and started finds its own again. */
+/* Below the range from which the kernel takes the ports of clients: a server that is stopped and started finds its own
+ * again. */
 int h_free_port(void)
 {
     unsigned seed = (unsigned)getpid() * 2654435761u ^ (unsigned)h_now_ms();
@@ -338,7 +342,7 @@ static void run_child(const h_spawn_t *spawn, int input, int output, int error)
 {
     signal(SIGPIPE, SIG_DFL);
     signal(SIGCHLD, SIG_DFL);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }); /* fails where the hard limit is less: then none */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY }); /* where it may be */
     if (spawn->background) {
         setsid();
     }
