@@ -290,20 +290,23 @@ static int is_free(int port)
     return free;
 }
 
+#define MAX_PORTS 64
+static int nports;
+int h_ports_held[MAX_PORTS]; /* open to the end */
+
 /* Nobody's server and no other test program's choice: a socket in the abstract name space says so until this process
  * ends. */
 static int is_ours(int port)
 {
-    static int held[64], nheld; /* open to the end */
     struct sockaddr_un name = { .sun_family = AF_UNIX };
-    int fd = nheld < 64 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    int fd = nports < MAX_PORTS ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
 
     snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "mpx-test-port-%d", port);
     if (fd < 0 || bind(fd, (struct sockaddr *)&name, sizeof(name))) {
         close(fd);
         return 0;
     }
-    held[nheld++] = fd;
+    h_ports_held[nports++] = fd;
     return 1;
 }
 
