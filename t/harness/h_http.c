@@ -14,7 +14,7 @@
 
 typedef struct exchange {
     char *body;
-    size_t len;
+    size_t len, size;
     const char **headers;
     size_t nheaders;
 } exchange_t;
@@ -26,13 +26,17 @@ static pid_t client_owner; /* connections are not shared with the cases that wer
 static size_t on_body(char *data, size_t size, size_t n, void *baton)
 {
     exchange_t *exchange = baton;
-    char *grown = realloc(exchange->body, exchange->len + size * n + 1);
+    if (exchange->len + size * n + 1 > exchange->size) {
+        size_t bigger = (exchange->len + size * n + 1) * 2;
+        char *grown = realloc(exchange->body, bigger);
 
-    if (!grown) {
-        return 0;
+        if (!grown) {
+            return 0;
+        }
+        exchange->body = grown;
+        exchange->size = bigger;
     }
-    memcpy(grown + exchange->len, data, size * n);
-    exchange->body = grown;
+    memcpy(exchange->body + exchange->len, data, size * n);
     exchange->len += size * n;
     exchange->body[exchange->len] = '\0';
     return size * n;
