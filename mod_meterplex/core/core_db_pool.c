@@ -90,7 +90,7 @@ int core_db_seen_down(void)
 static void set_down(db_pool_t *p, int down, const char *why)
 {
     lock(p);
-    if (p->down != down) {
+    if (p->down != down && !(p->stopping && !down)) { /* who ends has told its jobs so for good */
         mpx_metric_set(metric_up, !down);
         p->down = down;
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
