@@ -277,11 +277,12 @@ char *h_read_file(const char *path)
     return text;
 }
 
-static int is_free(int port)
+int h_port_is_free(int port)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), free;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, free;
 
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* closed connections do not count */
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     free = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
     if (fd >= 0) {
@@ -318,7 +319,7 @@ int h_free_port(void)
 
     for (int i = 0; i < 1000; i++) {
         int port = 20000 + (int)(rand_r(&seed) % 12000);
-        if (is_free(port) && is_ours(port)) {
+        if (h_port_is_free(port) && is_ours(port)) {
             return port;
         }
     }

@@ -22,6 +22,7 @@ pid_t h_spawn(const h_spawn_t *spawn, h_output_t *output);
 /* Pids whose command line has the argument, zombies left out. @return how many */
 int h_pids_with_argument(const char *argument, pid_t *pids, int max);
 int h_pid_alive(pid_t pid);
+int h_port_is_free(int port); /* nobody listens on it */
 void h_kill_and_wait(const char *argument, int signal_number, double seconds);
 
 /* A directory under the run directory, owned by user when root. @return its path */
@@ -29,7 +30,7 @@ const char *h_make_dir(const char *name, const char *user, mode_t mode);
 
 /* Print the ends of all error logs as TAP comments. */
 void h_print_logs(void);
-void h_httpd_end_all(void); /* SIGTERM to all of them, and wait */
+void h_httpd_end_all(void); /* ends all of them, and waits */
 /* Lines of the error logs that no test may leave behind: crashes, sanitizer reports. @return how many, printed */
 int h_alarming_logs(void);
 
