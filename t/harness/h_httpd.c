@@ -268,7 +268,8 @@ void h_httpd_start(h_httpd_t *httpd)
     }
 }
 
-/* Do connections that the client has closed still wait for the server to do so, too? State 08 of /proc/net/tcp: CLOSE_WAIT. */
+/* Do connections that the client has closed still wait for the server to do so, too? State 08 of /proc/net/tcp is
+ * CLOSE_WAIT. */
 static int clients_leave(const h_httpd_t *httpd)
 {
     char *text = h_read_file("/proc/net/tcp");
@@ -294,8 +295,8 @@ static void end_by(h_httpd_t *httpd, int signal_number)
     H_WAIT(30, h_pids_with_argument(httpd->root, pids, 256) == 0);
 }
 
-/* At SIGTERM the event MPM shuts the sockets that its workers are at work on, and reads them without a lock: a worker that frees
- * a connection at that moment, since its client has gone, is the end of the child (close_worker_sockets() of httpd 2.4,
+/* At SIGTERM the event MPM shuts the sockets that its workers are at work on, and reads them without a lock: a worker that
+ * frees a connection at that moment, since its client has gone, is the end of the child (close_worker_sockets() of httpd 2.4,
  * SIGSEGV in apr_os_sock_get()). That is httpd's, seen once in some hundred runs; so clients who leave are waited for. */
 void h_httpd_stop(h_httpd_t *httpd)
 {
