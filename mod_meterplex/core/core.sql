@@ -37,4 +37,5 @@ VALUES (core.tenant_id(), $1, $2, $3, $4, $5);
 
 -- name: idempotency_expire
 DELETE FROM core.idempotency_keys WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1));
+    SELECT ctid FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
+    AND created_at <= now() - interval '24 hours';

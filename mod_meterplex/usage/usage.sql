@@ -22,7 +22,8 @@ FROM input JOIN fresh USING (digest);
 -- name: event_key_expire
 -- A day later than the ingest asks, so that no clock is waited for.
 DELETE FROM usage.event_keys WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM usage.event_keys WHERE received_at < now() - interval '36 days' LIMIT $1));
+    SELECT ctid FROM usage.event_keys WHERE received_at < now() - interval '36 days' LIMIT $1))
+    AND received_at < now() - interval '36 days'; -- again: it may have become fresh in between
 
 -- name: event_list
 SELECT id, external_id, source, type, subject, core.epoch_us(time), occurrences * repeats, data::text

@@ -443,6 +443,9 @@ static int capture_log_transaction(request_rec *first)
 static apr_off_t bytes_of(const request_rec *r, const capture_state_t *state)
 {
     apr_off_t unsent = state ? state->unsent : 0;
+    if (r->header_only) {
+        return 0; /* counted before the header filter drops the body */
+    }
     return r->bytes_sent > unsent ? r->bytes_sent - unsent : 0;
 }
 

@@ -57,6 +57,9 @@ static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
         if (!q->has_to) {
             q->to = any && (last >= now || (q->window != USAGE_WINDOW_NONE && !q->fill_zero)) ? last + 1 : now;
         }
+        if (q->has_from && !q->has_to && q->to < q->from && q->from <= now) {
+            q->to = now; /* nothing has come since */
+        }
         if (!q->has_from) {
             q->from = any && first < q->to ? first : q->to;
         }
