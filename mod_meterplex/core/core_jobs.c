@@ -20,7 +20,7 @@
 #define NODE_LEASE_MORE apr_time_from_sec(5) /* a holder may be late by that */
 #define TURN_MOST apr_time_from_sec(5)       /* one that is due seldom is looked at this often, first soon after the start */
 #define BUSY_LOOK apr_time_from_sec(60)      /* another node has it: when to look again */
-#define SWEEP_ROWS 1000
+#define SWEEP_ROWS 10000
 #define SWEEP_MOST apr_time_from_sec(10)
 #define BACKOFF_MAX apr_time_from_sec(30)
 
@@ -209,6 +209,7 @@ apr_status_t mpx_job_sweep(mpx_job_t *job, const char *sql)
     do {
         rv = mpx_tx_run(job->call, MPX_TX_WRITE | MPX_TX_PLATFORM, sweep_some, &sweep);
     } while (rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS && !mpx_job_stopping() && core_db_clock() < end);
+    job->more = rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS;
     return rv;
 }
 
@@ -227,7 +228,7 @@ static void back_off(job_t *job)
 static void run_job(job_t *job, apr_pool_t *pool)
 {
     mpx_call_t call;
-    mpx_job_t run = { job->server, pool, &call };
+    mpx_job_t run = { job->server, pool, &call, 0 };
     apr_time_t begun = core_db_clock();
     apr_status_t rv;
 
@@ -248,7 +249,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
     mpx_metric_observe(job->duration, core_db_clock() - begun);
     if (rv == APR_SUCCESS) {
         job->failures = 0;
-        job->not_before = job->interval > TURN_MOST ? begun + job->interval : 0;
+        job->not_before = job->interval > TURN_MOST && !run.more ? begun + job->interval : 0;
         return;
     }
     mpx_metric_add(job->failed, 1);

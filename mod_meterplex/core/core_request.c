@@ -240,9 +240,9 @@ int mpx_request_admit(request_rec *r)
     mpx_request_t *request = mpx_request_get(r);
     int i;
 
-    if (request->admission < 0 || (request->admission == OK && request->admitted != r)) {
+    if (request->admission < 0 || (request->admission == OK && request->admitted != r->per_dir_config)) {
         request->admission = OK;
-        request->admitted = r;
+        request->admitted = r->per_dir_config;
         for (i = 0; i < nadmissions && request->admission == OK; i++) {
             request->admission = admissions[i](r, request);
         }

@@ -29,7 +29,7 @@ typedef struct mpx_request {
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */
     mpx_problem_t problem;            /* noted for the error filter */
     int admission;                    /* what mpx_request_admit() answered, -1 before */
-    const request_rec *admitted;      /* what it was asked for */
+    const void *admitted;             /* the sections (per_dir_config) that it was asked for */
     void *limit;                      /* limit's own, in call.pool */
     void *usage;                      /* usage's own, in call.pool */
 } mpx_request_t;
@@ -59,7 +59,7 @@ MPX_DECLARE(int) mpx_request_is_part(const request_rec *r);
  * be charged again. @return OK, or an HTTP status with request->problem set */
 typedef int (mpx_admit_fn)(request_rec *r, mpx_request_t *request);
 MPX_DECLARE(void) mpx_admission_register(mpx_admit_fn *fn);
-/* The first refusal ends it; the answer is remembered for this request_rec, a refusal for all of the request. */
+/* The first refusal ends it; the answer is remembered for these sections, a refusal for all of the request. */
 MPX_DECLARE(int) mpx_request_admit(request_rec *r);
 
 /* Note a problem for the error filter and give the HTTP status to return from a hook. */
@@ -186,6 +186,7 @@ typedef struct mpx_job {
     server_rec *server;
     apr_pool_t *pool; /* cleared after the run */
     mpx_call_t *call; /* system principal */
+    int more;         /* set by the job: there is more to do, the next turn is not to wait for the interval */
 } mpx_job_t;
 
 /* @return APR_SUCCESS; anything else is logged, counted, and backs the job off with jitter (at most 30 s).
@@ -194,8 +195,9 @@ typedef apr_status_t (mpx_job_fn)(mpx_job_t *job, void *baton);
 /* Call in post_config. Each job has a thread of its own in each child. */
 MPX_DECLARE(void) mpx_job_register(const char *name, apr_interval_time_t interval, mpx_job_scope_e scope, mpx_job_fn *fn,
                                    void *baton);
-/* Delete what is too old, a thousand rows a transaction, until a transaction finds fewer, the child ends, or ten seconds are
- * over: the rest is the next run's. @param sql  named statement that deletes at most $1 rows, with the platform's sight */
+/* Delete what is too old, ten thousand rows a transaction, until a transaction finds fewer, the child ends, or ten seconds
+ * are over; the rest is the next turn's (job->more).
+ * @param sql  named statement that deletes at most $1 rows, with the platform's sight */
 MPX_DECLARE(apr_status_t) mpx_job_sweep(mpx_job_t *job, const char *sql);
 MPX_DECLARE(int) mpx_job_stopping(void); /* the child is ending: leave between items */
 

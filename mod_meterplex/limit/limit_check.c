@@ -224,7 +224,10 @@ static int first_time(progress_t *progress, const limit_policy_t *policy)
     int i;
 
     for (i = 0; i < progress->charged->nelts; i++) {
-        if (APR_ARRAY_IDX(progress->charged, i, const limit_policy_t *) == policy) {
+        const limit_policy_t *charged = APR_ARRAY_IDX(progress->charged, i, const limit_policy_t *);
+        /* the same, or of the same name elsewhere: one limit. Expressions of one name may say different things. */
+        if (charged == policy
+            || (policy->by != LIMIT_BY_EXPR && memcmp(charged->zone, policy->zone, sizeof policy->zone) == 0)) {
             return 0;
         }
     }
@@ -452,6 +455,19 @@ int limit_fixups(request_rec *r)
     }
     rv = mpx_request_admit(r);
     return rv == OK ? DECLINED : rv;
+}
+
+/* mod_dir exchanges what the request is for its index or its fallback, without a redirect. The sections of that page were
+ * asked for access and authorization as a subrequest's, which is charged nothing: their limits are charged here. */
+int limit_fixups_last(request_rec *r)
+{
+    int rv;
+
+    if (mpx_request_is_part(r) || mpx_request_get(r)->admitted == r->per_dir_config) {
+        return DECLINED;
+    }
+    rv = limit_check_access(r);
+    return rv == DECLINED ? limit_fixups(r) : rv;
 }
 
 int mpx_limit_key(request_rec *r, const mpx_principal_t *principal, apr_uint64_t cost, mpx_gcra_t *out)

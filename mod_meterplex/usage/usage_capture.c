@@ -23,7 +23,7 @@ APLOG_USE_MODULE(meterplex_usage);
 
 /* What is to be counted of a request; request->usage. */
 typedef struct capture_state {
-    const apr_array_header_t *meters; /* capture_meter_t * */
+    apr_array_header_t *meters; /* capture_meter_t * */
     int counted, by_bytes;
     apr_off_t unsent; /* bytes of the answer that the client did not take */
 } capture_state_t;
@@ -179,14 +179,13 @@ static int contains(const apr_array_header_t *meters, const capture_meter_t *met
 }
 
 /* After the limits, and before any other module's fixups: one of those may end the request with a redirect or an error,
- * which is
- * an answer as any other. An internal redirect adds the meters of where it leads; each counts once. */
+ * which is an answer as any other. Once more behind them all, since mod_dir may have chosen a page with lines of its own.
+ * What an internal redirect leads to adds its meters, too; each counts once. */
 static int capture_fixups(request_rec *r)
 {
     const capture_dir_t *dir;
     mpx_request_t *request;
     capture_state_t *state;
-    apr_array_header_t *all;
     int i;
 
     if (mpx_request_is_part(r) || (dir = dir_of(r))->meters == NULL) {
@@ -196,19 +195,15 @@ static int capture_fixups(request_rec *r)
     state = request->usage;
     if (state == NULL) {
         request->usage = state = apr_pcalloc(request->call.pool, sizeof *state);
-    }
-    all = apr_array_make(request->call.pool, 4, sizeof(capture_meter_t *));
-    if (state->meters) {
-        apr_array_cat(all, state->meters);
+        state->meters = apr_array_make(request->call.pool, dir->meters->nelts, sizeof(capture_meter_t *));
     }
     for (i = 0; i < dir->meters->nelts; i++) {
         capture_meter_t *meter = APR_ARRAY_IDX(dir->meters, i, capture_meter_t *);
-        if (!contains(all, meter)) {
-            APR_ARRAY_PUSH(all, capture_meter_t *) = meter;
+        if (!contains(state->meters, meter)) {
+            APR_ARRAY_PUSH(state->meters, capture_meter_t *) = meter;
             state->by_bytes |= meter->by_bytes;
         }
     }
-    state->meters = all;
     return DECLINED;
 }
 
@@ -347,6 +342,9 @@ static void capture(mpx_request_t *request, capture_state_t *state, request_rec 
     int i;
 
     state->counted = 1;
+    if (last->status == HTTP_SWITCHING_PROTOCOLS && last->proxyreq == PROXYREQ_NONE) {
+        return; /* to HTTP/2, where the same request comes again as the first stream */
+    }
     if (request->principal == NULL) {
         mpx_metric_add(metric_unattributed, 1);
         return;
@@ -501,10 +499,12 @@ int usage_capture_open(apr_pool_t *pconf, server_rec *s)
 
 void usage_capture_register_hooks(apr_pool_t *pool)
 {
-    static const char *const after_limits[] = { "core.c", "mod_meterplex_limit.c", NULL };
+    static const char *const after_limits[] = { "core.c", "mod_meterplex_limit.c", NULL },
+                             *const after_dir[] = { "mod_dir.c", "mod_meterplex_limit.c", NULL };
 
     counters_size = COUNTERS_DEFAULT;
     ap_hook_fixups(capture_fixups, after_limits, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_fixups(capture_fixups, after_dir, NULL, APR_HOOK_REALLY_LAST);
     count_filter = ap_register_output_filter("METERPLEX_METER", capture_filter, NULL, AP_FTYPE_CONNECTION - 1);
     ap_hook_insert_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_error_filter(capture_insert_filter, NULL, NULL, APR_HOOK_LAST);

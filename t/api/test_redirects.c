@@ -18,17 +18,29 @@ static void up(void)
                  "<Location \"/sold/page\">\n  MeterplexRateLimit none\n  MeterplexMeter page.request\n</Location>\n"
                  "<Location \"/passage\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
                  "  MeterplexRateLimit key 1000/d name=gate\n  MeterplexMeter gate.request\n</Location>\n"
+                 "<Location \"/front\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n</Location>\n"
+                 "<Location \"/front/index.shtml\">\n  MeterplexRateLimit key 3/d name=index\n"
+                 "  MeterplexRateLimit ip 50/d name=index-address\n  MeterplexMeter inde.request\n</Location>\n"
+                 "<Location \"/front/fall.html\">\n  MeterplexRateLimit key 3/d name=fall\n"
+                 "  MeterplexMeter fall.request\n</Location>\n"
+                 "<Location \"/named\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+                 "  MeterplexRateLimit key 4/d name=sold\n</Location>\n"
+                 "<LocationMatch \"^/front/missing\">\n  FallbackResource /front/fall.html\n</LocationMatch>\n"
+                 "Protocols h2c http/1.1\n"
                  "ErrorDocument 404 /sold/page/none.html\n"
                  "<Directory />\n  Options FollowSymLinks Includes\n  DirectoryIndex index.shtml\n"
                  "  AddOutputFilter INCLUDES .shtml\n  RewriteEngine On\n"
-                 "  RewriteRule (short|passage)/(.*)$ /sold/$2 [L]\n</Directory>\n");
+                 "  RewriteRule (short|passage|named)/(.*)$ /sold/$2 [L]\n</Directory>\n");
     htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);
     h_file(h_format("%s/x.html", htdocs), "x\n");
-    h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/sold/open/dir", h_dir(), htdocs),
+    h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/front", h_dir(), htdocs), h_format("%s/%s/sold/open/dir", h_dir(), htdocs),
                                 h_format("%s/%s/sold/page", h_dir(), htdocs), NULL },
               NULL);
     h_file(h_format("%s/sold/x", htdocs), "sold\n");
+    h_file(h_format("%s/front/index.shtml", htdocs), "the index\n");
+    h_file(h_format("%s/front/fall.html", htdocs), "the fallback\n");
     h_file(h_format("%s/sold/page/none.html", htdocs), "nothing here\n");
+    h_file(h_format("%s/sold/open/x", htdocs), "open\n");
     h_file(h_format("%s/sold/open/dir/index.shtml", htdocs), "<!--#include virtual=\"/sold/x\" -->");
     h_httpd_start(h_main_httpd);
 }
@@ -93,6 +105,54 @@ START_TEST(an_index_and_what_it_includes_are_one_request)
 }
 END_TEST
 
+/* The page that mod_dir chooses has lines that the directory has not. */
+START_TEST(an_index_brings_its_own_lines)
+{
+    static const struct {
+        const char *path, *body, *type;
+    } cases[] = { { "/front/", "the index\n", "inde.request" }, { "/front/missing", "the fallback\n", "fall.request" } };
+    const char *key = fresh_key();
+
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        for (int i = 0; i < 3; i++) {
+            const h_response_t *r = h_get(cases[c].path, key);
+            h_expect(r, 200);
+            ck_assert_str_eq(r->body, cases[c].body);
+            ck_assert_msg(h_header(r, "ratelimit") && strstr(h_header(r, "ratelimit"), h_format("r=%d;", 2 - i)), "%s",
+                          h_header(r, "ratelimit"));
+        }
+        h_expect_problem(h_get(cases[c].path, key), 429, "rate_limited");
+        H_WAIT(3, counted(key, cases[c].type, "3"));
+    }
+    h_expect_problem(h_get("/front/", NULL), 401, "unauthenticated");
+}
+END_TEST
+
+START_TEST(a_name_is_one_limit_on_both_ends)
+{
+    const char *key = fresh_key();
+
+    for (int i = 0; i < 4; i++) {
+        h_expect(h_get("/named/x", key), 200);
+    }
+    h_expect_problem(h_get("/named/x", key), 429, "rate_limited");
+}
+END_TEST
+
+/* HTTP/1.1 with Upgrade: h2c is switched, and comes again as the first stream. */
+START_TEST(an_upgrade_counts_once)
+{
+    const char *key = fresh_key();
+    h_output_t output = h_command((const char *[]){ "curl", "-s", "--http2", "-H", h_format("Authorization: Bearer %s", key),
+                                                    "-w", "%{http_version} %{http_code}",
+                                                    h_format("http://127.0.0.1:%d/sold/open/x", h_main_httpd->port), NULL },
+                                  NULL);
+
+    ck_assert_str_eq(output.text, "open\n2 200");
+    H_WAIT(3, counted(key, "sold.request", "1"));
+}
+END_TEST
+
 START_TEST(an_error_document_is_no_request)
 {
     const char *key = fresh_key();
@@ -113,6 +173,9 @@ int main(void)
     tcase_add_test(tcase, a_rewritten_path_is_limited_and_counted);
     tcase_add_test(tcase, each_policy_and_meter_once);
     tcase_add_test(tcase, an_index_and_what_it_includes_are_one_request);
+    tcase_add_test(tcase, an_index_brings_its_own_lines);
+    tcase_add_test(tcase, a_name_is_one_limit_on_both_ends);
+    tcase_add_test(tcase, an_upgrade_counts_once);
     tcase_add_test(tcase, an_error_document_is_no_request);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
