@@ -47,6 +47,7 @@ static void log_error(mpx_call_t *call, const core_db_error_t *error, const char
 
 static apr_status_t lost(mpx_call_t *call)
 {
+    call->unreachable = 1;
     mpx_fail(call, MPX_P_UNAVAILABLE, "The database is not available; try again.");
     call->problem.retry_after = 1;
     return MPX_FAILED;
@@ -192,6 +193,9 @@ static apr_status_t borrow(mpx_call_t *call, mpx_db_t **db)
         return APR_SUCCESS;
     }
     call->gave_up = 1;
+    if (!APR_STATUS_IS_TIMEUP(rv)) {
+        call->unreachable = 1; /* and not merely busy */
+    }
     mpx_fail(call, MPX_P_UNAVAILABLE, "%s",
              APR_STATUS_IS_TIMEUP(rv) ? "Every database connection is in use; try again."
                                       : "The database is not available; try again.");

@@ -2,9 +2,13 @@
  *
  * A key's digest is looked up in a table that all children share; only a miss asks PostgreSQL, once for all requests of the
  * node that wait for it. A record is believed for MeterplexPrincipalTTL; for one second only while revocations cannot be
- * heard (identity_changes.c); and until its next use after they could not. While the database is away what is
- * remembered goes on being believed, its expiry still honoured; so it does while the database is there and does not say (a
- * table locked by a migration): a request waits for that 0.2 s, and the next second's do not wait at all.
+ * heard (identity_changes.c); and until its next use after they could not.
+ *
+ * What when a record is due and no answer comes?
+ * - The database is away: what is remembered goes on being believed, its expiry still honoured.
+ * - It is there and does not say (a table locked by a migration), and revocations are heard: the record would be gone if it
+ *   had been revoked. It goes on being believed; a request waits 0.2 s, and the next second's do not wait at all.
+ * - The same, and revocations are not or were not heard: nobody knows. The request is told to come again (503).
  */
 #include "identity_private.h"
 
@@ -23,13 +27,13 @@
 #define DEAF_TTL apr_time_from_msec(800)
 #define PATIENCE_KNOWN 200   /* ms to wait for a lock where an old record will do */
 #define PATIENCE_UNKNOWN 700 /* and where there is none */
-#define VAIN_MS 1000         /* after a look-up in vain, records that are due are believed for so long */
+#define VAIN_MS 1000         /* after a look-up in vain, the next ones are spared for so long */
 #define KEYS_MAX 8
 
 static mpx_cache_t *cache;
 static unsigned char (*digest_keys)[MPX_SUBKEY_SIZE]; /* one for each root key; in memory that no core dump holds */
 static int ndigest_keys;
-static apr_uint64_t vain_until; /* of this child; milliseconds of the monotonic clock */
+static apr_uint64_t vain_until, away_until; /* of this child; milliseconds of the monotonic clock */
 static mpx_metric_t metric_hit, metric_miss, metric_stale, metric_unknown, metric_fill, metric_capacity, metric_evicted;
 
 void identity_principals_want(void)
@@ -206,21 +210,23 @@ static apr_status_t lookup_in(mpx_tx_t *tx, void *baton)
 /* --- Memory ----------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum recalled { NOT_REMEMBERED,
-                        REMEMBERED,
+                        DOUBTED,    /* a revocation may have been missed */
+                        REMEMBERED, /* due to be looked up; a revocation would have been heard */
                         BELIEVED,
                         KNOWN_TO_BE_UNKNOWN } recalled_e;
 
-static int believable(const identity_record_t *record, int doubtful, apr_time_t now)
+static recalled_e weigh(const identity_record_t *record, int doubtful, apr_time_t now)
 {
     apr_interval_time_t age = now - record->asked_at;
+    int heard = identity_changes_heard(now);
 
     if (mpx_database_down()) {
-        return 1;
+        return BELIEVED;
     }
-    if (doubtful || age >= identity_principal_ttl() || age < -apr_time_from_sec(1)) {
-        return 0;
+    if (doubtful || (!heard && age >= DEAF_TTL)) {
+        return DOUBTED;
     }
-    return identity_changes_heard(now) || age < DEAF_TTL;
+    return age >= identity_principal_ttl() || age < -apr_time_from_sec(1) ? REMEMBERED : BELIEVED;
 }
 
 static recalled_e recall(const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
@@ -230,7 +236,7 @@ static recalled_e recall(const unsigned char *digest, identity_packed_t *packed,
 
     switch (mpx_cache_find(cache, digest, now, packed, len, &doubtful)) {
     case MPX_CACHE_ABSENT: return KNOWN_TO_BE_UNKNOWN;
-    case MPX_CACHE_HIT: return believable(&packed->record, doubtful, now) ? BELIEVED : REMEMBERED;
+    case MPX_CACHE_HIT: return weigh(&packed->record, doubtful, now);
     default: return NOT_REMEMBERED;
     }
 }
@@ -288,6 +294,7 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, int patie
     ticket = mpx_cache_ticket(cache);
     /* on the primary: a replica may not know of a revocation yet */
     call->patience = patience;
+    call->unreachable = call->unreachable && call->gave_up;
     rv = mpx_tx_run(call, MPX_TX_WRITE, lookup_in, l);
     call->patience = 0;
     if (rv == APR_SUCCESS) {
@@ -308,12 +315,29 @@ static apr_uint64_t monotonic_ms(void)
     return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
 }
 
-/* The database has been asked a moment ago and did not say: a table that somebody holds locked must not hold up
- * everybody whose
- * record is due, one after the other. */
-static int asked_in_vain(void)
+/* The database has been asked a moment ago, and did not say. A table that somebody holds locked must not hold up everybody
+ * whose record is due, one after the other. */
+static int asked_in_vain(recalled_e recalled)
 {
-    return monotonic_ms() < __atomic_load_n(&vain_until, __ATOMIC_RELAXED);
+    const apr_uint64_t *until = recalled == REMEMBERED ? &vain_until : &away_until;
+
+    return (recalled == REMEMBERED || recalled == DOUBTED) && monotonic_ms() < __atomic_load_n(until, __ATOMIC_RELAXED);
+}
+
+/* No answer came. @return whether the old record is to do */
+static int make_do(const mpx_call_t *call, recalled_e recalled)
+{
+    apr_uint64_t until = monotonic_ms() + VAIN_MS;
+    int away = call->unreachable || mpx_database_down();
+
+    if (call->problem.code != MPX_P_UNAVAILABLE || !(recalled == REMEMBERED || (recalled == DOUBTED && away))) {
+        return 0;
+    }
+    __atomic_store_n(&vain_until, until, __ATOMIC_RELAXED);
+    if (away) {
+        __atomic_store_n(&away_until, until, __ATOMIC_RELAXED);
+    }
+    return 1;
 }
 
 /* @param len set to 0 when the digest stands for no key */
@@ -321,27 +345,24 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
 {
     recalled_e recalled = recall(digest, packed, len);
     identity_packed_t *old = NULL;
-    apr_size_t old_len = 0;
+    apr_size_t old_len = *len;
     apr_status_t rv;
 
-    if (recalled == BELIEVED || (recalled == REMEMBERED && asked_in_vain())) {
-        mpx_metric_add(recalled == REMEMBERED || mpx_database_down() ? metric_stale : metric_hit, 1);
-        return APR_SUCCESS;
-    }
     if (recalled == KNOWN_TO_BE_UNKNOWN) {
         mpx_metric_add(metric_unknown, 1);
         *len = 0;
         return APR_SUCCESS;
     }
-    if (recalled == REMEMBERED) {
-        old_len = *len;
+    if (recalled == BELIEVED || asked_in_vain(recalled)) {
+        mpx_metric_add(recalled != BELIEVED || mpx_database_down() ? metric_stale : metric_hit, 1);
+        return APR_SUCCESS;
+    }
+    if (recalled != NOT_REMEMBERED) {
         old = apr_pmemdup(call->pool, packed, old_len);
     }
     *len = 0;
     rv = ask(call, digest, old ? PATIENCE_KNOWN : PATIENCE_UNKNOWN, packed, len);
-    if (rv != APR_SUCCESS && old && call->problem.code == MPX_P_UNAVAILABLE) {
-        /* The database went away just now, or does not say: who is known goes on being served. */
-        __atomic_store_n(&vain_until, monotonic_ms() + VAIN_MS, __ATOMIC_RELAXED);
+    if (rv != APR_SUCCESS && make_do(call, recalled)) {
         mpx_metric_add(metric_stale, 1);
         memset(&call->problem, 0, sizeof call->problem);
         memcpy(packed, old, old_len);
@@ -351,26 +372,49 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
     return rv;
 }
 
+/* A key was digested under one of the root keys, mostly the newest. What is remembered under any of them goes before asking:
+ * while the database is away, a key of the older root is known still. */
+static apr_status_t resolve_any(mpx_call_t *call, const char *text, apr_size_t text_len, identity_packed_t *packed,
+                                apr_size_t *len)
+{
+    unsigned char digests[KEYS_MAX][MPX_APIKEY_DIGEST];
+    apr_status_t rv = APR_SUCCESS;
+    int i;
+
+    for (i = 0; i < ndigest_keys; i++) {
+        mpx_apikey_digest(digest_keys[i], text, text_len, digests[i]);
+        if (recall(digests[i], packed, len) == BELIEVED) {
+            mpx_metric_add(mpx_database_down() ? metric_stale : metric_hit, 1);
+            return APR_SUCCESS;
+        }
+    }
+    *len = 0;
+    for (i = 0; i < ndigest_keys && *len == 0; i++) {
+        apr_status_t one = resolve(call, digests[i], packed, len);
+        rv = rv == APR_SUCCESS ? one : rv;
+    }
+    if (*len > 0) {
+        memset(&call->problem, 0, sizeof call->problem); /* of a root key that this one is not of */
+        return APR_SUCCESS;
+    }
+    return rv;
+}
+
 apr_status_t identity_principal_of_key(mpx_call_t *call, const char *text, const char *client, mpx_uuid_t *tenant,
                                        const mpx_principal_t **out)
 {
-    unsigned char digest[MPX_APIKEY_DIGEST];
     apr_size_t len = 0, text_len = strlen(text);
     mpx_apikey_env_e env;
     identity_packed_t packed;
     apr_status_t rv;
-    int i;
 
     memset(tenant, 0, sizeof *tenant);
     if (!mpx_apikey_check(text, text_len, &env)) {
         return mpx_fail(call, MPX_P_INVALID_API_KEY, "This is not an API key: its form or its checksum is wrong.");
     }
-    for (i = 0; i < ndigest_keys && len == 0; i++) {
-        mpx_apikey_digest(digest_keys[i], text, text_len, digest);
-        rv = resolve(call, digest, &packed, &len);
-        if (rv != APR_SUCCESS) {
-            return rv;
-        }
+    rv = resolve_any(call, text, text_len, &packed, &len);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     if (len == 0) {
         return mpx_fail(call, MPX_P_INVALID_API_KEY, "%s", identity_judgement(MPX_P_INVALID_API_KEY));

@@ -98,6 +98,7 @@ typedef struct mpx_call {
     int acting_as_platform;           /* a platform administrator in a tenant not its own */
     const mpx_rootkey_t *rootkey;     /* the first of the configured keys */
     int gave_up;                      /* no connection was to be had once: the rest of the call does not wait again */
+    int unreachable;                  /* set when the database did not answer at all, which is not the same as a refusal */
     int patience;                     /* ms that its transactions wait for a lock (a statement: 500 more); 0: long */
     const char *request_id;
     const char *client;               /* address, for audit rows; or NULL */

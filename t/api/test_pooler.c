@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define SESSIONS 2 /* of PostgreSQL, for all that the pooled node does */
 #define TENANTS 20
@@ -62,6 +64,37 @@ START_TEST(a_revocation_by_the_other_node_is_heeded_within_a_second)
     for (int i = 0; i < 20; i++) {
         ck_assert(gate_says(pooled, key, 401));
     }
+}
+END_TEST
+
+/* The table is locked just after: who cannot hear and is not told must not go on believing. */
+START_TEST(a_revocation_is_heeded_while_nobody_can_say)
+{
+    const char *id, *tenant = h_tenant("locked"), *key = h_key(tenant, "demo:read", NULL, &id);
+    pid_t locker;
+    const h_response_t *r;
+
+    for (int i = 0; i < 20; i++) {
+        ck_assert(gate_says(pooled, key, 404));
+    }
+    h_expect(h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(), NULL), 204);
+    locker = fork();
+    if (locker == 0) {
+        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
+               "BEGIN; LOCK TABLE identity.api_keys, identity.api_key_secrets; SELECT pg_sleep(4); COMMIT", NULL);
+        _exit(127);
+    }
+    H_WAIT(1, !gate_says(pooled, key, 404));
+    for (long long end = h_now_ms() + 2000; h_now_ms() < end;) {
+        r = at(pooled, "GET", "/gate/", key, NULL);
+        if (r->status != 401) { /* before the lock was taken */
+            h_expect_problem(r, 503, "unavailable");
+            ck_assert_ptr_nonnull(h_header(r, "retry-after"));
+            ck_assert_msg(r->seconds < 1.5, "%g s", r->seconds);
+        }
+    }
+    waitpid(locker, NULL, 0);
+    H_WAIT(5, gate_says(pooled, key, 401));
 }
 END_TEST
 
@@ -124,6 +157,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, it_knows_that_a_pooler_stands_between);
     tcase_add_test(tcase, a_revocation_by_the_other_node_is_heeded_within_a_second);
+    tcase_add_test(tcase, a_revocation_is_heeded_while_nobody_can_say);
     tcase_add_test(tcase, tenants_stay_apart_on_shared_sessions);
     tcase_add_test(tcase, idempotent_requests_through_the_pooler);
     suite_add_tcase(suite, tcase);

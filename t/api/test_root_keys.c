@@ -1,6 +1,7 @@
 /* Rotation of the root key: the first file signs, all are believed, and what a file has made ends with it. */
 #include "harness.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@ static const char *old_file, *new_file;
 
 static void up(void)
 {
-    h_up(NULL);
+    h_up("<Location /gate>\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n</Location>\n");
     old_file = h_format("%s/root.key", h_dir());
     new_file = h_format("%s/root-2.key", h_dir());
     h_ctl_ok("keygen", new_file, NULL);
@@ -83,6 +84,25 @@ START_TEST(a_rotation_from_begin_to_end)
 }
 END_TEST
 
+/* A key of the older root is not less known than one of the newer. */
+START_TEST(keys_of_either_root_are_served_without_a_database)
+{
+    const char *tenant = h_tenant("outage"), *old_key = h_key(tenant, "demo:read", NULL, NULL), *new_key;
+
+    use(new_file, old_file);
+    new_key = h_key(tenant, "demo:read", NULL, NULL);
+    H_WAIT(5, h_get("/gate/", old_key)->status == 404 && h_get("/gate/", new_key)->status == 404);
+    h_pg_stop(H_PG_FAST);
+    /* longer than it is remembered that no key of the newer root has the digest */
+    for (long long end = h_now_ms() + 6500; h_now_ms() < end; h_pause()) {
+        h_expect(h_get("/gate/", old_key), 404);
+        h_expect(h_get("/gate/", new_key), 404);
+    }
+    h_pg_start();
+    use(old_file, new_file);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("root_keys");
@@ -90,6 +110,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, a_rotation_from_begin_to_end);
+    tcase_add_test(tcase, keys_of_either_root_are_served_without_a_database);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }
