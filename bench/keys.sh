@@ -37,10 +37,39 @@ wait $minting 2>/dev/null || true
 [ "$(wc -l <"$OUT")" = "$MANY" ] || { echo "bench: $(wc -l <"$OUT") of $MANY keys were made" >&2; exit 1; }
 shuf -n 10 --random-source=<(yes) "$BENCH_STATE/many" >"$BENCH_STATE/ten"
 run "$BENCH_STATE/many" "${WARM_SECONDS:-60}" each >/dev/null
-: >"$BENCH_STATE/a"; : >"$BENCH_STATE/b"
-for ((i = 0; i < ROUNDS; i++)); do
-    run "$BENCH_STATE/ten" "${SECONDS_EACH:-5}" >>"$BENCH_STATE/a"
-    run "$BENCH_STATE/many" "${SECONDS_EACH:-5}" >>"$BENCH_STATE/b"
+# CPU ticks that the children of a server have used, and the upstream's: what a request costs there is the same with any key, so
+# the gate's ticks for each of the upstream's tell what it costs here, whoever else has the machine's attention.
+ticks_of() {
+    local pid line sum=0
+    for pid in $(pgrep -P "$1"); do
+        line=$(cat "/proc/$pid/stat") || continue
+        # shellcheck disable=SC2086 # into fields
+        set -- ${line##*) }
+        sum=$((sum + ${12} + ${13}))
+    done
+    echo $sum
+}
+gate=$(cat "$HTTPD_PIDFILE")
+upstream=$(cat "$BENCH_STATE/upstream/httpd.pid")
+
+# turn NAME: requests a second; the ticks of both servers are added to NAME.ticks
+turn() {
+    local g u r
+    g=$(ticks_of "$gate"); u=$(ticks_of "$upstream")
+    r=$(run "$BENCH_STATE/$1" "${SECONDS_EACH:-2}")
+    echo "$(($(ticks_of "$gate") - g)) $(($(ticks_of "$upstream") - u))" >>"$BENCH_STATE/$1.ticks"
+    echo "$r"
+}
+
+# Short turns side by side, the second of a pair first in the next: what else the machine does takes from both.
+for ((i = 0; i < 8 * ROUNDS; i++)); do
+    if ((i % 2)); then b=$(turn many); a=$(turn ten); else a=$(turn ten); b=$(turn many); fi
+    printf '%s %s %s\n' "$a" "$b" "$(ratio "$b" "$a")" >>"$BENCH_STATE/pairs"
 done
-a=$(median <"$BENCH_STATE/a"); b=$(median <"$BENCH_STATE/b")
-printf '| keys | requests/s | ratio |\n|---|---|---|\n| 10 | %.0f | |\n| %s | %.0f | %s |\n' "$a" "$MANY" "$b" "$(ratio "$b" "$a")"
+column() { awk -v n="$1" '{ print $n }' "$BENCH_STATE/pairs" | median; }
+cost() { awk '{ g += $1; u += $2 } END { print g / u }' "$BENCH_STATE/$1.ticks"; }
+printf '| keys | requests/s | ratio, median of %d pairs (middle half) | gate CPU, in the upstream'"'"'s | ratio |\n|---|---|---|---|---|\n' $((8 * ROUNDS))
+printf '| 10 | %.0f | | %.3f | |\n| %s | %.0f | %.3f (%s) | %.3f | %s |\n' "$(column 1)" "$(cost ten)" "$MANY" "$(column 2)" \
+    "$(column 3)" "$(awk '{ print $3 }' "$BENCH_STATE/pairs" | sort -g \
+        | awk '{ v[NR] = $1 } END { q = int((NR + 3) / 4); print v[q] " to " v[NR + 1 - q] }')" "$(cost many)" \
+    "$(ratio "$(cost ten)" "$(cost many)")"

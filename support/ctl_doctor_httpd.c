@@ -1,9 +1,9 @@
 /* ctl_doctor_httpd.c: is httpd there, are the modules, does it load them, and does this server's configuration? httpd
  * itself is asked, first with a configuration that does nothing but load: a module refers to symbols of the server and
- * cannot be
- * opened without it. */
+ * cannot be opened without it. */
 #include "ctl_doctor.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +87,13 @@ static int program_is_there(doctor_t *d)
         return 0;
     }
     version = strstr(output, "Apache/");
-    doctor_say(d, FOUND_OK, "httpd", "%s, %s", d->httpd, first_line(d->ctl->pool, version ? version : output));
+    if (version == NULL) {
+        doctor_say(d, FOUND_WRONG, "httpd", "%s is not Apache httpd: asked for its version (-v), it does not say so; name "
+                                            "httpd with --httpd",
+                   d->httpd);
+        return 0;
+    }
+    doctor_say(d, FOUND_OK, "httpd", "%s, %s", d->httpd, first_line(d->ctl->pool, version));
     return 1;
 }
 
@@ -207,7 +213,10 @@ static void configuration_is_right(doctor_t *d)
             missing = apr_pstrcat(pool, missing ? missing : "", missing ? ", " : "", name, NULL);
         }
     }
-    if (strstr(output, "ould not open configuration file") || (d->conf == NULL && geteuid() != 0)) {
+    if (d->conf && access(d->conf, R_OK) != 0) {
+        doctor_say(d, FOUND_WRONG, "configuration", "%s cannot be read: %s", d->conf, strerror(errno));
+    }
+    else if (strstr(output, "ould not open configuration file") || (d->conf == NULL && geteuid() != 0)) {
         doctor_say(d, FOUND_ADVICE, "configuration", "not looked at: %s; name the file with --conf",
                    geteuid() == 0 ? first_line(pool, output) : "only root can read all of it");
     }

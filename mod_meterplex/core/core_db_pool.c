@@ -359,9 +359,9 @@ typedef enum pulse { NO_PULSE,
                      PULSE,
                      NO_ROOM } pulse_e; /* NO_ROOM: the server is there and takes no more connections */
 
-/* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use, by
- * the very
- * requests that hang. @param why  set when there is no pulse */
+/* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use,
+ * by the very requests that hang.
+ * @param why  set when there is no pulse */
 static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
 {
     apr_pool_t *own;

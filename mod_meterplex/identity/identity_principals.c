@@ -362,7 +362,7 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
     }
     *len = 0;
     rv = ask(call, digest, old ? PATIENCE_KNOWN : PATIENCE_UNKNOWN, packed, len);
-    if (rv != APR_SUCCESS && make_do(call, recalled)) {
+    if (rv != APR_SUCCESS && old && make_do(call, recalled)) {
         mpx_metric_add(metric_stale, 1);
         memset(&call->problem, 0, sizeof call->problem);
         memcpy(packed, old, old_len);

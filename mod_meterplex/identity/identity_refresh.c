@@ -1,10 +1,10 @@
 /* identity_refresh.c: keys in use are asked for again before MeterplexPrincipalTTL is over, many in one statement, by
- * one child
- * of each node. So a request finds its key believed however many keys there are: with 100,000 of them in use, 1,700 requests
- * a second would otherwise wait for a look-up of their own, for no news.
+ * one child of each node. So a request finds its key believed however many keys there are: with 100,000 of them in
+ * use, 1,700 requests a second would otherwise wait for a look-up of their own, for no news.
  *
- * The job goes round the cache in a sixth of the TTL, an eighth of a second at a time, and takes what is older than half the
- * TTL and was used within one. What it misses (a busy database, a drop in between) the next request asks for, as ever.
+ * The job goes round the cache in a sixth of the TTL, an eighth of a second at a time, and takes what is older than
+ * two thirds of the TTL and was used within one. What it misses (a busy database, a drop in between) the next request
+ * asks for, as ever.
  */
 #include "identity_private.h"
 
@@ -40,7 +40,7 @@ static void visit(const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t used,
     const identity_record_t *record = value;
     due_t *due;
 
-    if (sweep->now - used > sweep->ttl || sweep->now - record->asked_at < sweep->ttl / 2) {
+    if (sweep->now - used > sweep->ttl || sweep->now - record->asked_at < sweep->ttl / 3 * 2) {
         return;
     }
     due = apr_array_push(sweep->due);

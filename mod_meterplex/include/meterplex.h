@@ -54,9 +54,8 @@ MPX_DECLARE(void) mpx_tenant_check_register(mpx_tenant_check_fn *fn);
 MPX_DECLARE(int) mpx_request_is_part(const request_rec *r);
 
 /* Admission (limits, later quotas): asked when the principal (maybe NULL) is known and allowed: in fixups of gated
- * locations,
- * in the handler of API routes; again where an internal redirect leads, so what has been charged for this request must not
- * be charged again. @return OK, or an HTTP status with request->problem set */
+ * locations, in the handler of API routes; again where an internal redirect leads, so what has been charged for this
+ * request must not be charged again. @return OK, or an HTTP status with request->problem set */
 typedef int (mpx_admit_fn)(request_rec *r, mpx_request_t *request);
 MPX_DECLARE(void) mpx_admission_register(mpx_admit_fn *fn);
 /* The first refusal ends it; the answer is remembered for these sections, a refusal for all of the request. */

@@ -472,8 +472,8 @@ void mpx_cache_store_absent(mpx_cache_t *cache, const unsigned char digest[MPX_C
 }
 
 /* Empty the slot if it carries the label. It may go from provisional to visible between the look and the swap, by a
- * storer who
- * had compared the epoch before it moved: so until it is empty, another's, or being written by one who compares it yet.
+ * storer who had compared the epoch before it moved: so until it is empty, another's, or being written by one who
+ * compares it yet.
  * @return 1 when a visible value is gone */
 static int drop_slot(const head_t *head, slot_t *slot, int way, int which, apr_uint64_t label)
 {

@@ -7,11 +7,10 @@
  * two parts of it, which are as good as random because it is a keyed hash. The whole digest is compared. When all sixteen
  * slots are in use, one that has expired gives way, else the one used longest ago.
  *
- * A slot's state word is a version and a state: empty, provisional, visible, or being written since a moment. A reader
- * copies
- * the slot and believes the copy only if the word stayed the same and a checksum over all of it fits; anything else is a
- * miss. A writer that has not ended within a second is taken for dead and its slot for free; should it awake, the checksum
- * gives away what it spoils.
+ * A slot's state word is a version and a state: empty, provisional, visible, or being written since a moment. A
+ * reader copies the slot and believes the copy only if the word stayed the same and a checksum over all of it fits;
+ * anything else is a miss. A writer that has not ended within a second is taken for dead and its slot for free;
+ * should it awake, the checksum gives away what it spoils.
  *
  * Dropping is stronger than storing: a value read from the database before a drop can never become visible after it. The
  * storer takes a ticket before it reads; the value is written provisionally, then the epoch compared with the ticket's, then

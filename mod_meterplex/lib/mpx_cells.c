@@ -88,11 +88,11 @@ static cell_t *find(bucket_t *bucket, apr_uint64_t print)
     return NULL;
 }
 
-/* Complete the taking that the control cell announces: ours or another's. Helpers need not be of one mind, since their
- * clocks
- * differ: so nobody clears the control cell before the taken cell has changed from what any other helper may still hold for
- * it. Either it is the announced key's; or, its owner having come back, its arrival time goes up by a nanosecond. A helper
- * that slept then fails, instead of giving a key that has found another cell meanwhile a second one. */
+/* Complete the taking that the control cell announces: ours or another's. Helpers need not be of one mind, since
+ * their clocks differ: so nobody clears the control cell before the taken cell has changed from what any other helper
+ * may still hold for it. Either it is the announced key's; or, its owner having come back, its arrival time goes up
+ * by a nanosecond. A helper that slept then fails, instead of giving a key that has found another cell meanwhile a
+ * second one. */
 static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
 {
     cell_t *taken = &bucket->cells[announced.is.tat & 7];

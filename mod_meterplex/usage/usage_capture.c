@@ -367,8 +367,7 @@ static int ends_answer(const apr_bucket_brigade *bb)
 }
 
 /* A file comes as one bucket with the end behind it: whoever is billed by bytes would pay for all of it before any is
- * sent. So
- * all but the last step is sent first, each step written before the next, by this thread.
+ * sent. So all but the last step is sent first, each step written before the next, by this thread.
  * @return what the next filter says, or APR_ECONNABORTED; *left then is what the client did not take */
 static apr_status_t send_in_steps(ap_filter_t *f, apr_bucket_brigade *bb, apr_off_t *left)
 {

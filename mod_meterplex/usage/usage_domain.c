@@ -84,6 +84,16 @@ const char *usage_path_literal(apr_pool_t *pool, const char *path)
     return steps ? usage_text_literal(pool, steps) : NULL;
 }
 
+const mpx_json_t *usage_stored_json(apr_pool_t *pool, const char *text)
+{
+    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
+    mpx_json_error_t error;
+    mpx_json_t *value = NULL;
+
+    mpx_json_parse(pool, text, strlen(text), &limits, &value, &error);
+    return value;
+}
+
 const char *usage_dimension_literal(apr_pool_t *pool, const mpx_json_t *group_by, const char *name)
 {
     const mpx_json_t *path = group_by ? mpx_json_member(group_by, name) : NULL;

@@ -38,6 +38,9 @@ const char *usage_text_literal(apr_pool_t *pool, const apr_array_header_t *texts
 int usage_meter_check(apr_pool_t *pool, const char *aggregation, const char *value_property, const apr_table_t *group_by,
                       const mpx_json_t *filters, apr_array_header_t *errors);
 
+/* A meter's group_by or filters as they are stored. @return parsed, in the pool; NULL when it is no JSON */
+const mpx_json_t *usage_stored_json(apr_pool_t *pool, const char *text);
+
 /* Where a filter's or group's name looks: a name of group_by, a "$.path", or else a property of data.
  * @param group_by  parsed object name -> path @return array literal, NULL when the path is malformed */
 const char *usage_dimension_literal(apr_pool_t *pool, const mpx_json_t *group_by, const char *name);

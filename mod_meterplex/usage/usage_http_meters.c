@@ -288,8 +288,7 @@ static apr_status_t read_query(mpx_http_t *http, const usage_meter_t *meter, usa
 {
     const char *window = apr_table_get(http->query, "window"), *fill = apr_table_get(http->query, "fill");
     const char *timezone = apr_table_get(http->query, "timezone");
-    mpx_json_error_t error;
-    mpx_json_t *dimensions;
+    const mpx_json_t *dimensions = usage_stored_json(http->call->pool, meter->group_by);
     apr_status_t rv = mpx_http_time(http, "from", &q->from, &q->has_from);
 
     if (rv == APR_SUCCESS) {
@@ -311,8 +310,7 @@ static apr_status_t read_query(mpx_http_t *http, const usage_meter_t *meter, usa
     q->fill_zero = fill != NULL;
     q->timezone = timezone ? timezone : "UTC";
     q->subject = apr_table_get(http->query, "subject");
-    if (mpx_json_parse(http->call->pool, meter->group_by, strlen(meter->group_by), mpx_json_limits(), &dimensions, &error)
-        != APR_SUCCESS) {
+    if (dimensions == NULL) {
         return mpx_fail(http->call, MPX_P_INTERNAL, "The meter cannot be read.");
     }
     rv = read_group_by(http, dimensions, q);

@@ -16,9 +16,8 @@ typedef struct usage_ingest_result {
 } usage_ingest_result_t;
 
 /* Commit n events of call->tenant, in a transaction of its own. A duplicate has the tenant, source and id of one that
- * arrived
- * within the last 35 days, or of an earlier one among these. Safe against concurrent calls with the same events: each is
- * accepted by exactly one.
+ * arrived within the last 35 days, or of an earlier one among these. Safe against concurrent calls with the same
+ * events: each is accepted by exactly one.
  * @param events  as mpx_events_read() leaves them; not changed
  * @param options may be NULL @return APR_SUCCESS after the commit, or MPX_FAILED with call->problem set */
 apr_status_t usage_ingest(mpx_call_t *call, const mpx_event_t *events, int n, const usage_ingest_options_t *options,

@@ -192,15 +192,11 @@ static apr_status_t invalid_in(mpx_tx_t *tx, void *baton)
     mpx_call_t *call = mpx_tx_call(tx);
     apr_array_header_t *paths = apr_array_make(call->pool, 4, sizeof(const char *));
     apr_array_header_t *allowed = apr_array_make(call->pool, 4, sizeof(const char *));
-    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
-    mpx_json_error_t error;
-    mpx_json_t *group_by = NULL;
     mpx_param_t params[4];
     mpx_rows_t *rows = NULL;
     apr_status_t rv;
 
-    mpx_json_parse(call->pool, m->group_by, strlen(m->group_by), &limits, &group_by, &error);
-    usage_meter_filters(call, m, group_by, paths, allowed);
+    usage_meter_filters(call, m, usage_stored_json(call->pool, m->group_by), paths, allowed);
     params[0] = mpx_param_text(m->event_type);
     params[1] = mpx_param_text(usage_path_literal(call->pool, m->value_property));
     params[2] = mpx_param_text_array(call->pool, (const char *const *)paths->elts, paths->nelts);

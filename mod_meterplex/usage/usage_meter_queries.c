@@ -34,8 +34,7 @@ static apr_status_t check_timezone(mpx_tx_t *tx, const char *name)
 }
 
 /* Where nothing was said: from the first event to just past the last, whatever the clocks of senders say: what was
- * acknowledged
- * is in the answer. Where empty windows are shown, to now. */
+ * acknowledged is in the answer. Where empty windows are shown, to now. */
 static apr_status_t settle_range(mpx_tx_t *tx, query_use_t *use)
 {
     mpx_call_t *call = mpx_tx_call(tx);
@@ -137,12 +136,8 @@ static mpx_param_t texts_param(mpx_call_t *call, const apr_array_header_t *texts
 void usage_meter_filters(mpx_call_t *call, const usage_meter_t *meter, const mpx_json_t *group_by, apr_array_header_t *paths,
                          apr_array_header_t *allowed)
 {
-    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
-    mpx_json_error_t error;
-    mpx_json_t *filters = NULL;
-    const mpx_json_t *filter, *value;
+    const mpx_json_t *filters = usage_stored_json(call->pool, meter->filters), *filter, *value;
 
-    mpx_json_parse(call->pool, meter->filters, strlen(meter->filters), &limits, &filters, &error);
     for (filter = filters ? filters->first : NULL; filter; filter = filter->next) {
         apr_array_header_t *texts = apr_array_make(call->pool, (int)filter->count, sizeof(const char *));
         for (value = filter->first; value; value = value->next) {
@@ -353,15 +348,12 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     apr_array_header_t *groups = apr_array_make(call->pool, 4, sizeof(const char *));
     apr_array_header_t *paths = apr_array_make(call->pool, 4, sizeof(const char *));
     apr_array_header_t *allowed = apr_array_make(call->pool, 4, sizeof(const char *));
-    mpx_json_limits_t limits = MPX_JSON_LIMITS_DEFAULT;
-    mpx_json_error_t error;
-    mpx_json_t *group_by = NULL;
+    const mpx_json_t *group_by = usage_stored_json(call->pool, m->group_by);
     mpx_param_t params[11];
     mpx_rows_t *rows;
     apr_status_t rv;
     int i;
 
-    mpx_json_parse(call->pool, m->group_by, strlen(m->group_by), &limits, &group_by, &error);
     for (i = 0; i < q->group_by->nelts; i++) {
         APR_ARRAY_PUSH(groups, const char *) =
             usage_dimension_literal(call->pool, group_by, APR_ARRAY_IDX(q->group_by, i, const char *));

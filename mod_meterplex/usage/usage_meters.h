@@ -33,8 +33,8 @@ typedef struct usage_meter_change {
 apr_status_t usage_meter_update(mpx_call_t *call, const char *key, const char *if_match, const usage_meter_change_t *change,
                                 usage_meter_t *meter);
 apr_status_t usage_meter_delete(mpx_call_t *call, const char *key, const char *if_match);
-/* The meter's own filters, as paths and lists of what passes (array literals, as usage.sql takes them). @param group_by
- * parsed
+/* The meter's own filters, as paths and lists of what passes (array literals, as usage.sql takes them).
+ * @param group_by  parsed
  * @param paths, allowed  arrays of const char *, added to */
 void usage_meter_filters(mpx_call_t *call, const usage_meter_t *meter, const mpx_json_t *group_by, apr_array_header_t *paths,
                          apr_array_header_t *allowed);

@@ -106,7 +106,8 @@ make_demo_meters() {
 print_next() {
     local env=$STATE/dev.env usage='usage/events?type=demo.request'
     [ ! -e "$STATE/.demo-done" ] || usage='meters/demo-requests/usage'
-    [ "$STATE" != "$ROOT/var" ] && [ -z "$STATE_LINK" ] || env=var/dev.env
+    local option=" --state $STATE"
+    [ "$STATE" != "$ROOT/var" ] && [ -z "$STATE_LINK" ] || { env=var/dev.env; option=; }
     cat <<TEXT
 
 Meterplex is up on $METERPLEX_URL. To try:
@@ -117,6 +118,6 @@ Meterplex is up on $METERPLEX_URL. To try:
   curl -H "Authorization: Bearer \$METERPLEX_ADMIN_KEY" \$METERPLEX_URL/v1/tenants
   curl \$METERPLEX_URL/health
 
-./dev logs follows what happens; ./dev down stops it.
+./dev logs$option follows what happens; ./dev down$option stops it.
 TEXT
 }

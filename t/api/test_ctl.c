@@ -432,6 +432,9 @@ START_TEST(doctor_looks_at_the_servers_own_configuration)
     h_file("doctor.conf", "LoadModule no_such_module /nowhere.so\n");
     output = h_ctl("doctor", "--json", "--conf", conf, NULL);
     ck_assert_str_eq(finding(&output, "configuration"), "wrong");
+    output = h_ctl("doctor", "--json", "--conf", "/nonexistent/httpd.conf", NULL);
+    ck_assert_str_eq(finding(&output, "configuration"), "wrong");
+    ck_assert_ptr_nonnull(strstr(output.text, "cannot be read: No such file or directory"));
     free(text);
 }
 END_TEST
@@ -483,6 +486,8 @@ START_TEST(doctor_finds_what_is_wrong)
     ck_assert_int_eq(output.status, 1);
     ck_assert_str_eq(finding(&output, "httpd"), "wrong");
     ck_assert_str_eq(finding(&output, "database"), "wrong");
+    output = h_ctl("doctor", "--json", "--httpd", "/bin/true", NULL);
+    ck_assert_str_eq(finding(&output, "httpd"), "wrong");
 }
 END_TEST
 

@@ -265,7 +265,9 @@ END_TEST
 
 static int listening_since(const char *time)
 {
-    return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %%' AND backend_start > '%s'", time)) > 0;
+    return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %%' AND backend_start > '%s'",
+                      time))
+        > 0;
 }
 
 /* A migration holds the tables of keys: who is known is served, who is not is told to come again. */
@@ -392,9 +394,8 @@ static int waits_for_a_lock(void)
     return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex' AND wait_event_type = 'Lock'")) > 0;
 }
 
-/* A job is in the middle of its transaction when its child ends. The child must end without a crash (the alarming lines
- * of the
- * log are looked at when this program ends), and soon. */
+/* A job is in the middle of its transaction when its child ends. The child must end without a crash (the alarming
+ * lines of the log are looked at when this program ends), and soon. */
 static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
 {
     const char *key = fresh_key();

@@ -33,7 +33,8 @@ static void up(void)
                  "  RewriteRule (short|passage|named)/(.*)$ /sold/$2 [L]\n</Directory>\n");
     htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);
     h_file(h_format("%s/x.html", htdocs), "x\n");
-    h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/front", h_dir(), htdocs), h_format("%s/%s/sold/open/dir", h_dir(), htdocs),
+    h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/front", h_dir(), htdocs),
+                                h_format("%s/%s/sold/open/dir", h_dir(), htdocs),
                                 h_format("%s/%s/sold/page", h_dir(), htdocs), NULL },
               NULL);
     h_file(h_format("%s/sold/x", htdocs), "sold\n");

@@ -79,7 +79,8 @@ what_it_says_works() {
     sed -n '/To try:/,/^\.\/dev logs/p' "$DIR/up.txt" | grep -E '^  (\.|curl) ' >"$DIR/try.sh"
     [ "$(wc -l <"$DIR/try.sh")" -ge 4 ] || { cat "$DIR/up.txt"; return 1; }
     sed -i 's/^  curl /curl -f /' "$DIR/try.sh"
-    (cd "$ROOT" && bash -e "$DIR/try.sh")
+    (cd "$ROOT" && bash -e "$DIR/try.sh") || return 1
+    grep -qxF "./dev logs --state $STATE follows what happens; ./dev down --state $STATE stops it." "$DIR/up.txt"
 }
 
 gates() {
@@ -97,7 +98,7 @@ demo_count() {
 up_again() {
     local before after
     before=$(md5sum <"$STATE/dev.env") || return 1
-    sleep 2
+    sleep 2 # what was counted last is seen within two seconds
     count=$(demo_count)
     dev up --state "$STATE" || return 1
     after=$(md5sum <"$STATE/dev.env") || return 1

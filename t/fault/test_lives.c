@@ -1,7 +1,6 @@
 /* Lives of httpd, one after another, each short: started, asked a little, and ended in the middle of something - stopped,
  * reloaded, stopped gracefully, or killed. No child may die of itself (the alarming lines of the error log are looked
- * at when
- * this program ends), no request that was answered may be missing from the count, no event may be doubled.
+ * at when this program ends), no request that was answered may be missing from the count, no event may be doubled.
  *
  * It goes on for METERPLEX_SOAK_SECONDS (20); the seed is printed, METERPLEX_SEED repeats it.
  */

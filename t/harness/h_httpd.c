@@ -296,8 +296,9 @@ static void end_by(h_httpd_t *httpd, int signal_number)
 }
 
 /* At SIGTERM the event MPM shuts the sockets that its workers are at work on, and reads them without a lock: a worker that
- * frees a connection at that moment, since its client has gone, is the end of the child (close_worker_sockets() of httpd 2.4,
- * SIGSEGV in apr_os_sock_get()). That is httpd's, seen once in some hundred runs; so clients who leave are waited for. */
+ * frees a connection at that moment, since its client has gone, is the end of the child (close_worker_sockets() of httpd
+ * 2.4, SIGSEGV in apr_os_sock_get()). That is httpd's, seen once in some hundred runs; so clients who leave are waited
+ * for. */
 void h_httpd_stop(h_httpd_t *httpd)
 {
     H_WAIT(5, !clients_leave(httpd));

@@ -1,6 +1,5 @@
-/* Interleavings of the lock-free tables, written out step by step: what one process has done half is here done by hand,
- * from the
- * sources themselves. */
+/* Interleavings of the lock-free tables, written out step by step: what one process has done half is here done by
+ * hand, from the sources themselves. */
 #include <string.h>
 #include <sys/mman.h>
 
@@ -127,8 +126,7 @@ END_TEST
 static const unsigned char secret[MPX_CELLS_SECRET] = "a secret of test";
 
 /* Cell i, whose time is over for one helper and not for another with an older clock. The first has looked and sleeps;
- * the other
- * gives up on the cell and the key takes another; the first awakes. */
+ * the other gives up on the cell and the key takes another; the first awakes. */
 START_TEST(helpers_of_two_minds_give_one_cell)
 {
     mpx_cells_t *cells = mpx_cells_format(zeroed(4096), 256, secret);
