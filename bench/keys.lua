@@ -1,9 +1,15 @@
--- wrk: one request for a key of KEYS, taken at random or, with ORDER=each, one after another. All are formatted beforehand.
+-- wrk: one request for a key of KEYS, taken at random or, with ORDER=each, one after another. All are formatted beforehand, and
+-- always MANY, each with a number of its own: so the client looks at as many texts when the keys are few, and costs the same.
 local requests, next_one, each = {}, 0, os.getenv("ORDER") == "each"
 
 function init(args)
+   local keys = {}
    for key in io.lines(os.getenv("KEYS")) do
-      requests[#requests + 1] = wrk.format("GET", nil, { ["Authorization"] = "Bearer " .. key })
+      keys[#keys + 1] = key
+   end
+   for i = 1, tonumber(os.getenv("MANY")) do
+      local headers = { ["Authorization"] = "Bearer " .. keys[(i - 1) % #keys + 1], ["X-Number"] = ("%08d"):format(i) }
+      requests[i] = wrk.format("GET", nil, headers)
    end
    math.randomseed(20261121)
    collectgarbage("collect")

@@ -178,9 +178,8 @@ static void check_timeouts(doctor_t *d)
     }
     if (advice) {
         doctor_say(d, FOUND_ADVICE, "time-outs",
-                   "a database that does not answer would be waited for: the connection string given here lacks %s; see "
-                   "that "
-                   "the one in DBDParams has it",
+                   "a database that does not answer would be waited for: the connection string given here lacks %s; "
+                   "see that the one in DBDParams has it",
                    advice);
         return;
     }

@@ -120,8 +120,7 @@ static int refuse_httpds_role(const migrate_t *m)
     }
     return mpx_rows_count(rows) == 1 && mpx_rows_bool(rows, 0, 0)
         ? ctl_fail("this is the role that httpd logs in as, which must own nothing: migrate as a superuser or as the "
-                   "database's "
-                   "owner, for instance: runuser -u postgres -- meterplexctl migrate --database dbname=%s",
+                   "database's owner, for instance: runuser -u postgres -- meterplexctl migrate --database dbname=%s",
                    mpx_rows_text(rows, 0, 1))
         : CTL_OK;
 }

@@ -12,8 +12,7 @@
 
 static const char conf[] = "StartServers 3\n"
                            "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  "
-                           "MeterplexMeter "
-                           "sold.request\n</Location>\n";
+                           "MeterplexMeter sold.request\n</Location>\n";
 
 static void up(void)
 {
