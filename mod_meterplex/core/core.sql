@@ -39,3 +39,8 @@ VALUES (core.tenant_id(), $1, $2, $3, $4, $5);
 DELETE FROM core.idempotency_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
     AND created_at <= now() - interval '24 hours';
+
+-- name: sweep_by_index
+-- For the rest of the transaction: what is too old is found by its index. The planner, who sees a LIMIT and many old rows, would
+-- read the table from its beginning, past all the young ones that may lie there, for each batch anew.
+SELECT set_config('enable_seqscan', 'off', true);

@@ -25,6 +25,7 @@
 #define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
 #define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
 #define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
+#define SETTLING apr_time_from_sec(5)      /* after trouble: connections are made, the server recovers */
 #define QUIET_TURNS 5                      /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
@@ -52,6 +53,7 @@ typedef struct db_pool {
     mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
     apr_time_t open_after; /* when mod_dbd may be asked again */
+    apr_time_t trouble;    /* when a connection last broke, or the database went or came; 0: never */
     volatile int down;
 } db_pool_t;
 
@@ -93,6 +95,7 @@ static void set_down(db_pool_t *p, int down, const char *why)
     if (p->down != down && !(p->stopping && !down)) { /* who ends has told its jobs so for good */
         mpx_metric_set(metric_up, !down);
         p->down = down;
+        __atomic_store_n(&p->trouble, core_db_clock(), __ATOMIC_RELAXED);
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
                      down ? "is away" : "is back", why);
     }
@@ -111,6 +114,7 @@ static void hand_back(db_pool_t *p, mpx_db_t *db)
 static void discard(db_pool_t *p, mpx_db_t *db)
 {
     core_db_break(db);
+    __atomic_store_n(&p->trouble, core_db_clock(), __ATOMIC_RELAXED);
     lock(p);
     p->dead[p->ndead++] = db; /* never more than are open */
     apr_thread_cond_signal(p->wanted);
@@ -609,4 +613,11 @@ void core_db_unlock(void)
 int mpx_database_down(void)
 {
     return db_pool == NULL || db_pool->down;
+}
+
+int mpx_database_unsettled(void)
+{
+    apr_time_t trouble = db_pool ? __atomic_load_n(&db_pool->trouble, __ATOMIC_RELAXED) : 0;
+
+    return mpx_database_down() || (trouble && core_db_clock() - trouble < SETTLING);
 }

@@ -192,8 +192,9 @@ static apr_status_t sweep_some(mpx_tx_t *tx, void *baton)
     sweep_t *sweep = baton;
     mpx_param_t param = mpx_param_int(mpx_tx_call(tx)->pool, SWEEP_ROWS);
     mpx_rows_t *rows;
-    apr_status_t rv = mpx_tx_query(tx, sweep->sql, &param, 1, &rows);
+    apr_status_t rv = mpx_tx_query(tx, SQL_sweep_by_index, NULL, 0, &rows);
 
+    rv = rv == APR_SUCCESS ? mpx_tx_query(tx, sweep->sql, &param, 1, &rows) : rv;
     if (rv == APR_SUCCESS) {
         sweep->deleted = mpx_rows_affected(rows);
     }

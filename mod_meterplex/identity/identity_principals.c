@@ -5,7 +5,8 @@
  * heard (identity_changes.c); and until its next use after they could not.
  *
  * What when a record is due and no answer comes?
- * - The database is away: what is remembered goes on being believed, its expiry still honoured.
+ * - The database is away, or came back within the last five seconds: what is remembered goes on being believed, its expiry
+ *   still honoured.
  * - It is there and does not say (a table locked by a migration), and revocations are heard: the record would be gone if it
  *   had been revoked. It goes on being believed; a request waits 0.2 s, and the next second's do not wait at all.
  * - The same, and revocations are not or were not heard: nobody knows. The request is told to come again (503).
@@ -25,7 +26,7 @@
 #define WAIT_FOR_ANOTHER apr_time_from_sec(1)
 #define HEARING apr_time_from_sec(1) /* the listener vouches several times a second */
 #define DEAF_TTL apr_time_from_msec(800)
-#define PATIENCE_KNOWN 200   /* ms to wait for a lock where an old record will do */
+#define PATIENCE_KNOWN 200   /* ms to wait for a lock where there is an old record */
 #define PATIENCE_UNKNOWN 700 /* and where there is none */
 #define VAIN_MS 1000         /* after a look-up in vain, the next ones are spared for so long */
 #define KEYS_MAX 8
@@ -324,13 +325,13 @@ static int asked_in_vain(recalled_e recalled)
     return (recalled == REMEMBERED || recalled == DOUBTED) && monotonic_ms() < __atomic_load_n(until, __ATOMIC_RELAXED);
 }
 
-/* No answer came. @return whether the old record is to do */
+/* No answer came. @param recalled  REMEMBERED or DOUBTED @return whether the old record is to do */
 static int make_do(const mpx_call_t *call, recalled_e recalled)
 {
     apr_uint64_t until = monotonic_ms() + VAIN_MS;
     int away = call->unreachable || mpx_database_down();
 
-    if (call->problem.code != MPX_P_UNAVAILABLE || !(recalled == REMEMBERED || (recalled == DOUBTED && away))) {
+    if (call->problem.code != MPX_P_UNAVAILABLE || (recalled == DOUBTED && !away && !mpx_database_unsettled())) {
         return 0;
     }
     __atomic_store_n(&vain_until, until, __ATOMIC_RELAXED);
