@@ -150,8 +150,8 @@ MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);
 MPX_DECLARE(void) mpx_call_system(mpx_call_t *call, apr_pool_t *pool);
 /* Is the database known to be away right now? One load from memory. */
 MPX_DECLARE(int) mpx_database_down(void);
-/* Is it away, or was it within the last five seconds, or did a connection break in that time? Then what is asked of it may find
- * no connection yet, or a server at its recovery. */
+/* Is it away, or was it within the last five seconds, or did a connection break in that time? Then what is asked of it may
+ * find no connection yet, or a server at its recovery. */
 MPX_DECLARE(int) mpx_database_unsettled(void);
 
 /* --- Notifications of the database ---------------------------------------------------------------------------------------- */
