@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "identity/identity_commands.h"
+#include "identity/identity_domain.h"
 
 #define PAGE 200         /* rows of one look-up */
 #define WORDS_MAX 64     /* scopes or address blocks of a key */
@@ -119,7 +120,7 @@ static int read_spec(ctl_t *ctl, const key_options_t *given, identity_key_spec_t
     }
     spec->name = given->name;
     if ((rv = ctl_check_name(ctl, spec->name)) != CTL_OK
-        || (rv = check_words(ctl, "scope", given->scopes, mpx_check_scope)) != CTL_OK
+        || (rv = check_words(ctl, "scope", given->scopes, identity_check_scope)) != CTL_OK
         || (rv = check_words(ctl, "cidr", given->cidrs, mpx_check_cidr)) != CTL_OK) {
         return rv;
     }

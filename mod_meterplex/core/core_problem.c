@@ -7,6 +7,7 @@
 
 #include "apr_strings.h"
 #include "http_core.h"
+#include "mod_core.h"
 
 static ap_filter_rec_t *problem_filter;
 
@@ -29,6 +30,9 @@ int mpx_problem_raise_call(request_rec *r, const mpx_call_t *call)
 {
     mpx_request_t *request = mpx_request_get(r);
     request->problem = call->problem;
+    if (call->problem.retry_after > 0) { /* whoever writes the answer's body */
+        apr_table_setn(r->err_headers_out, "Retry-After", apr_itoa(r->pool, call->problem.retry_after));
+    }
     return mpx_problem_status(call->problem.code);
 }
 
@@ -214,9 +218,17 @@ static int is_ours(request_rec *r)
     return auth && ap_cstr_casecmp(auth, "Meterplex") == 0;
 }
 
+/* ErrorDocument with a text; one with an address is a redirect, and its status the page's. */
+static int has_text_of_its_own(request_rec *r)
+{
+    const char *custom = ap_response_code_string(r, ap_index_of_response(r->status));
+
+    return custom && *custom != '/' && !ap_is_url(custom);
+}
+
 static void on_insert_error_filter(request_rec *r)
 {
-    if (r->status >= 400 && is_ours(r)) {
+    if (r->status >= 400 && is_ours(r) && !has_text_of_its_own(r)) {
         ap_add_output_filter_handle(problem_filter, NULL, r, r->connection);
     }
 }

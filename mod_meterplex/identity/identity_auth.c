@@ -8,6 +8,7 @@
 #include "http_protocol.h"
 #include "http_request.h"
 #include "mod_auth.h"
+#include "identity_domain.h"
 
 /* --- Credentials ------------------------------------------------------------------------------------------------------------------ */
 
@@ -156,6 +157,9 @@ static int is_denial(const mpx_request_t *request)
  * client for a better credential that there is not, so the answer is made what it means. */
 void identity_forbid(request_rec *r)
 {
+    if (mpx_request_get(r)->allowed == r) {
+        return; /* the upstream's own word, by ProxyErrorOverride */
+    }
     if (r->status == HTTP_UNAUTHORIZED && r->user && r->ap_auth_type && strcmp(r->ap_auth_type, "Meterplex") == 0) {
         if (!is_denial(mpx_request_get(r))) {
             mpx_problem_raise(r, MPX_P_FORBIDDEN, "This is not allowed.");
@@ -172,6 +176,7 @@ int identity_fixups(request_rec *r)
     if (is_denial(request)) {
         memset(&request->problem, 0, sizeof request->problem);
     }
+    request->allowed = r;
     return DECLINED;
 }
 
@@ -198,7 +203,7 @@ static const char *parse_words(cmd_parms *cmd, const char *line, const void **pa
 
 static const char *parse_scopes(cmd_parms *cmd, const char *line, const void **parsed)
 {
-    return parse_words(cmd, line, parsed, "meterplex-scope", mpx_check_scope);
+    return parse_words(cmd, line, parsed, "meterplex-scope", identity_check_scope);
 }
 
 /* httpd asks twice: before authentication, when a plain answer ends the matter, and after it. A refusal is certain before

@@ -14,6 +14,8 @@ APLOG_USE_MODULE(meterplex_identity);
 /* --- Configuration (identity_config.c) ------------------------------------------------------------------------------------------ */
 extern const command_rec identity_directives[];
 void identity_config_reset(void);
+/* check_config: nothing answers before keys are asked for. @return OK, or an HTTP error */
+int identity_config_check(server_rec *s);
 apr_interval_time_t identity_principal_ttl(void);
 
 /* --- Principals in shared memory (identity_principals.c) ------------------------------------------------------------------------ */

@@ -268,7 +268,7 @@ void mpx_counters_settle(mpx_counters_t *counters, const mpx_counter_range_t *ra
     }
 }
 
-static void release_one(cell_t *cell, apr_uint64_t state, apr_time_t now, int (*alive)(int pid))
+static void release_one(cell_t *cell, apr_uint64_t state, apr_time_t now, int early, int (*alive)(int pid))
 {
     apr_uint64_t generation = generation_of(state), next = (generation + 1) & GENERATION_MASK;
 
@@ -279,7 +279,7 @@ static void release_one(cell_t *cell, apr_uint64_t state, apr_time_t now, int (*
             swap(&cell->state, state, state_of(CELL_FREE, next, 0));
         }
     }
-    else if (kind_of(state) == CELL_IN_USE && cell->minute + MINUTE < now) {
+    else if (kind_of(state) == CELL_IN_USE && (early || cell->minute + MINUTE < now)) {
         apr_uint64_t settled = get(&cell->settled);
         /* The generation changes in the count word first: from here on no addition can hit this use. */
         if (swap(&cell->count, generation << COUNT_BITS | settled, next << COUNT_BITS)) {
@@ -293,11 +293,15 @@ static void release_one(cell_t *cell, apr_uint64_t state, apr_time_t now, int (*
 
 void mpx_counters_release(mpx_counters_t *counters, apr_time_t now, int (*alive)(int pid))
 {
-    apr_uint64_t i;
+    apr_uint64_t i, taken = 0;
+
+    for (i = 0; i < counters->ncells; i++) {
+        taken += kind_of(get(&counters->cells[i].state)) != CELL_FREE;
+    }
     for (i = 0; i < counters->ncells; i++) {
         apr_uint64_t state = get(&counters->cells[i].state);
         if (kind_of(state) != CELL_FREE) {
-            release_one(&counters->cells[i], state, now, alive);
+            release_one(&counters->cells[i], state, now, taken > counters->ncells / 2, alive);
         }
     }
 }

@@ -4,10 +4,11 @@
  *
  * A counter is a record (tenant, minute, and what the caller puts into a payload) and the number of times that it was seen.
  * Life of a cell: free -> being written (by a process that may die: its pid is in the state word) -> in use -> closed by the
- * flusher once its minute is over and all of it is flushed -> free. Each use of a cell has a number of its own, never
- * used again; a range (from, upto] of a use's count is announced in the cell before it is sent and settled after the
- * commit, so that after a crash between the two the same range is sent again under the same name, which the database
- * knows. The count word carries the cell's generation: an addition can never hit another record's use of the cell.
+ * flusher once all of it is flushed and its minute is over (or room is scarce) -> free. Each use of a cell has a
+ * number of its own, never used again; a range (from, upto] of a use's count is announced in the cell before it is
+ * sent and settled after the commit, so that after a crash between the two the same range is sent again under the
+ * same name, which the database knows. The count word carries the cell's generation: an addition can never hit
+ * another record's use of the cell.
  */
 #ifndef MPX_COUNTERS_H
 #define MPX_COUNTERS_H
@@ -56,8 +57,10 @@ void mpx_counters_announce(mpx_counters_t *counters, int max, apr_array_header_t
 /* It is committed. Flusher only. */
 void mpx_counters_settle(mpx_counters_t *counters, const mpx_counter_range_t *range);
 
-/* Free the cells whose minute is over and all of whose count is settled, and those that a dead process was writing.
- * Flusher only. @param alive tells whether a process lives */
+/* Free the cells all of whose count is settled and whose minute is over, and those that a dead process was writing. With
+ * more than half of the cells taken a minute's end is not waited for: to keep a record's cell until then saves work, and one
+ * tenant's many different records must not take the room from all others. Flusher only.
+ * @param alive tells whether a process lives */
 void mpx_counters_release(mpx_counters_t *counters, apr_time_t now, int (*alive)(int pid));
 
 typedef struct mpx_counters_stat {

@@ -3,14 +3,13 @@
 
 #include <sodium.h>
 
+#include "apr_hash.h"
 #include "apr_lib.h"
 #include "apr_strings.h"
 
 void *limit_create_dir_config(apr_pool_t *pool, char *path)
 {
-    limit_dir_t *dir = apr_pcalloc(pool, sizeof *dir);
-    dir->path = path ? path : "";
-    return dir;
+    return apr_pcalloc(pool, sizeof(limit_dir_t));
 }
 
 void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add)
@@ -18,11 +17,13 @@ void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add)
     const limit_dir_t *b = base, *a = add;
     limit_dir_t *dir = apr_pmemdup(pool, a, sizeof *a);
 
-    if (a->none || b->policies == NULL) {
+    if (a->none) {
         return dir;
     }
-    dir->policies = a->policies ? apr_array_append(pool, b->policies, a->policies) : b->policies;
-    dir->none = b->none;
+    if (b->policies) {
+        dir->policies = a->policies ? apr_array_append(pool, b->policies, a->policies) : b->policies;
+    }
+    dir->none = b->none; /* sections are merged with one another first, and with the server's lines then */
     return dir;
 }
 
@@ -105,15 +106,43 @@ static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t
     return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are burst=N, name=NAME and cost=EXPR", word);
 }
 
-/* A named policy is one limit wherever the name stands with the same rate; an unnamed one is its section's own. */
-static void set_zone(cmd_parms *cmd, const limit_dir_t *dir, limit_policy_t *policy, int named)
+static apr_hash_t *unnamed; /* of this reading of the configuration: what stands in which sections -> how often so far */
+
+void limit_config_reset(apr_pool_t *pconf)
+{
+    unnamed = apr_hash_make(pconf);
+}
+
+/* The sections around a directive, as they are written. */
+static const char *sections_of(cmd_parms *cmd)
+{
+    const ap_directive_t *d;
+    const char *chain = "";
+
+    for (d = cmd->directive ? cmd->directive->parent : NULL; d; d = d->parent) {
+        chain = apr_pstrcat(cmd->pool, d->directive, " ", d->args, "\n", chain, NULL);
+    }
+    return chain;
+}
+
+/* A named policy is one limit wherever the name stands with the same rate; an unnamed one is its section's own. Two sections
+ * may be written alike (<If>, <Files>, virtual hosts of one address): the second of them is told by being the second. So a
+ * limit outlives a reload, wherever in the file its lines have moved. */
+static void set_zone(cmd_parms *cmd, limit_policy_t *policy, int named)
 {
     const char *rate = apr_psprintf(cmd->pool, "%d %" APR_UINT64_T_FMT "/%u+%" APR_UINT64_T_FMT, policy->by,
                                     policy->rate.count, policy->rate.period, policy->rate.burst);
-    const char *zone = named
-        ? apr_pstrcat(cmd->pool, "name ", policy->name, " ", rate, NULL)
-        : apr_psprintf(cmd->pool, "section %s:%u %s %d %s", cmd->server->server_hostname ? cmd->server->server_hostname : "",
-                       cmd->server->port, dir->path, dir->policies ? dir->policies->nelts : 0, rate);
+    const char *zone = apr_pstrcat(cmd->pool, named ? "name " : "section ", named ? policy->name : sections_of(cmd), " ",
+                                   rate, NULL);
+
+    if (!named) {
+        int *times = apr_hash_get(unnamed, zone, APR_HASH_KEY_STRING);
+        if (times == NULL) {
+            times = apr_pcalloc(apr_hash_pool_get(unnamed), sizeof *times);
+            apr_hash_set(unnamed, apr_pstrdup(apr_hash_pool_get(unnamed), zone), APR_HASH_KEY_STRING, times);
+        }
+        zone = apr_psprintf(cmd->pool, "%s #%d", zone, ++*times);
+    }
     crypto_generichash(policy->zone, sizeof policy->zone, (const unsigned char *)zone, strlen(zone), NULL, 0);
 }
 
@@ -163,7 +192,7 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
     else if (name_taken(dir, policy->name)) {
         return apr_psprintf(cmd->pool, "MeterplexRateLimit name=%s: the name is used twice in this section", policy->name);
     }
-    set_zone(cmd, dir, policy, named);
+    set_zone(cmd, policy, named);
     if (dir->policies == NULL) {
         dir->policies = apr_array_make(cmd->pool, 2, sizeof(limit_policy_t *));
     }

@@ -24,7 +24,6 @@ typedef struct limit_policy {
 } limit_policy_t;
 
 typedef struct limit_dir {
-    const char *path;               /* of the section, for the zone of unnamed policies */
     apr_array_header_t *policies;   /* limit_policy_t *, or NULL; this section's own and, merged, the inherited before it */
     int none;                       /* "none": inherited ones are off */
 } limit_dir_t;
@@ -36,6 +35,7 @@ void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add);
 /* Shared memory and metrics; post_config. */
 int limit_open(apr_pool_t *pconf, server_rec *s);
 void limit_want(void); /* pre_config */
+void limit_config_reset(apr_pool_t *pconf); /* pre_config */
 
 /* Hooks. */
 int limit_check_access(request_rec *r);                       /* by ip, before any credential is read */

@@ -7,6 +7,7 @@
 static int limit_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     limit_want();
+    limit_config_reset(pconf);
     return OK;
 }
 

@@ -176,8 +176,9 @@ min(e.n)
 max(e.n)
 
 -- name: aggregate_avg
--- A quotient has the scale of its operands at the least: without the cast a great sum would be divided to 16 digits.
-round(sum(e.n * e.repeats)::numeric(1000, 20) / nullif(sum(e.repeats) FILTER (WHERE e.n IS NOT NULL), 0), 18)
+-- A quotient has the scale of its operands at the least, and is rounded to it. To 18 digits it must be rounded but once: what is
+-- not half a unit of the 18th digit differs from it by more than 10^-40, as long as it is an average over fewer than 10^21.
+round(sum(e.n * e.repeats)::numeric(1000, 40) / nullif(sum(e.repeats) FILTER (WHERE e.n IS NOT NULL), 0), 18)
 
 -- name: aggregate_unique_count
 count(DISTINCT usage.distinct_of(e.data #> $10::text[]))::numeric

@@ -42,9 +42,13 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add)
     const capture_dir_t *b = base, *a = add;
     capture_dir_t *dir = apr_pmemdup(pool, a, sizeof *a);
 
-    if (!a->none && b->meters) {
+    if (a->none) {
+        return dir;
+    }
+    if (b->meters) {
         dir->meters = a->meters ? apr_array_append(pool, b->meters, a->meters) : b->meters;
     }
+    dir->none = b->none; /* sections are merged with one another first, and with the server's lines then */
     return dir;
 }
 
@@ -265,7 +269,10 @@ static const char *value_member(request_rec *r, const char *text)
         mpx_jsonw_raw(w, canonical, strlen(canonical));
     }
     else {
-        mpx_jsonw_string(w, text ? cut(r->pool, text, BAD_VALUE_MAX) : NULL);
+        if (text && strlen(text) > BAD_VALUE_MAX) { /* what is cut must not look like another number */
+            text = apr_pstrcat(r->pool, cut(r->pool, text, BAD_VALUE_MAX - 3), "...", NULL);
+        }
+        mpx_jsonw_string(w, text);
     }
     mpx_jsonw_end(w);
     return mpx_jsonw_text(w, NULL);
@@ -336,6 +343,15 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
                        data_of(r, meter, usage_counters_room(meter->type, subject)));
 }
 
+/* By a limit that came after the meters were known (of the page that mod_dir chose, of a route of the API), or for want of
+ * a route's scope. */
+static int was_refused(const mpx_request_t *request, const request_rec *last)
+{
+    int is_api = last->handler && strcmp(last->handler, "meterplex-api") == 0;
+
+    return request->admission > 0 || request->problem.code == MPX_P_RATE_LIMITED || (is_api && request->admission != OK);
+}
+
 /* @param last what the client gets: after an internal redirect or an error document, another than the first */
 static void capture(mpx_request_t *request, capture_state_t *state, request_rec *last)
 {
@@ -347,6 +363,9 @@ static void capture(mpx_request_t *request, capture_state_t *state, request_rec 
     }
     if (request->principal == NULL) {
         mpx_metric_add(metric_unattributed, 1);
+        return;
+    }
+    if (was_refused(request, last)) {
         return;
     }
     for (i = 0; i < state->meters->nelts; i++) {

@@ -30,7 +30,9 @@ APLOG_USE_MODULE(meterplex_usage);
 
 #define FLUSH_INTERVAL apr_time_from_sec(1)
 #define FLUSH_LATE_S 10
-#define FLUSH_MAX 20000 /* ranges in one run */
+#define FLUSH_MAX 20000 /* ranges at a time */
+#define FLUSH_TIMES 5   /* in one run, while there are as many */
+#define LOST_TELL_S 60  /* between two lines about what was lost */
 
 static struct {
     mpx_counters_t *counters;
@@ -176,9 +178,8 @@ static int process_lives(int pid)
     return kill(pid, 0) == 0 || errno == EPERM;
 }
 
-static apr_status_t flush_locked(mpx_job_t *job)
+static apr_status_t flush_some(mpx_job_t *job, apr_array_header_t *ranges)
 {
-    apr_array_header_t *ranges = apr_array_make(job->pool, 64, sizeof(mpx_counter_range_t));
     apr_status_t rv = APR_SUCCESS;
 
     mpx_counters_announce(file.counters, FLUSH_MAX, ranges);
@@ -193,6 +194,37 @@ static apr_status_t flush_locked(mpx_job_t *job)
     return rv;
 }
 
+static apr_status_t flush_locked(mpx_job_t *job)
+{
+    apr_status_t rv;
+    apr_array_header_t *ranges;
+    int i = 0;
+
+    do {
+        ranges = apr_array_make(job->pool, 64, sizeof(mpx_counter_range_t));
+        rv = flush_some(job, ranges);
+    } while (rv == APR_SUCCESS && ranges->nelts == FLUSH_MAX && ++i < FLUSH_TIMES && !mpx_job_stopping());
+    return rv;
+}
+
+/* By the job and not by the requests, which are as many as what they lose. */
+static void tell_lost(server_rec *s)
+{
+    static apr_int64_t told = -1;
+    static apr_time_t told_at;
+    apr_int64_t lost = mpx_metric_value(metric_lost);
+
+    told = told < 0 ? lost : told; /* what was lost before this child took the job has been told */
+    if (lost > told && apr_time_now() - told_at > apr_time_from_sec(LOST_TELL_S)) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
+                     "%" APR_INT64_T_FMT " requests were served and not counted: the counter file is full; raise "
+                     "MeterplexCounters, or let MeterplexMeter tell fewer values apart (subject=, prop=, value=)",
+                     lost - told);
+        told = lost;
+        told_at = apr_time_now();
+    }
+}
+
 /* The lock is held for one run only: the job may be another child's at the next, after this one has failed and rests, and it
  * must not find the file taken by one that does nothing with it. */
 static apr_status_t flush_job(mpx_job_t *job, void *baton)
@@ -200,6 +232,7 @@ static apr_status_t flush_job(mpx_job_t *job, void *baton)
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     apr_status_t rv;
 
+    tell_lost(job->server);
     if (mpx_database_down()) {
         return APR_SUCCESS; /* no failure to rest after: half a second from its return the counts go on */
     }
@@ -302,7 +335,9 @@ static mpx_health_e counters_health(apr_pool_t *pool, const char **detail)
     mpx_counters_stat_t stat;
     mpx_counters_stat(file.counters, &stat);
     if (stat.used > stat.capacity / 10 * 9) {
-        *detail = "the counter file is nearly full; usage waits for the database";
+        *detail = stat.pending > stat.capacity / 10 * 9
+            ? "the counter file is nearly full; usage waits for the database"
+            : "the counter file is nearly full: MeterplexMeter tells more values apart than it has room for";
         return MPX_HEALTH_DEGRADED;
     }
     if (stat.pending > 0 && now - mpx_metric_value(metric_flushed_at) > FLUSH_LATE_S && now - started_at > FLUSH_LATE_S) {

@@ -385,6 +385,10 @@ static apr_status_t query_in(mpx_tx_t *tx, void *baton)
         rv = settle_range(tx, use);
     }
     if (rv == APR_SUCCESS && use->query->window != USAGE_WINDOW_NONE) {
+        if (use->query->from >= use->query->to) {
+            *use->values = apr_array_make(mpx_tx_call(tx)->pool, 0, sizeof(usage_value_t));
+            return APR_SUCCESS; /* an empty range has no windows */
+        }
         rv = make_bounds(tx, use);
     }
     return rv == APR_SUCCESS ? aggregate(tx, use) : rv;

@@ -227,6 +227,39 @@ START_TEST(days_are_the_calendars)
 }
 END_TEST
 
+/* 152 over 101: to 18 digits from the quotient itself, and not from one that was rounded before. */
+START_TEST(an_average_is_rounded_once)
+{
+    const char *key = fresh_key(), *body = "";
+
+    for (int i = 0; i < 101; i++) {
+        body = h_format("%s%c{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"v\":%d}}", body, i ? ',' : '[', i,
+                        i ? 1 : 52);
+    }
+    expect_ingest(h_post("/v1/usage/events", key, h_format("%s]", body)), 101, 0);
+    make_meter(key, "{\"key\":\"a\",\"name\":\"a\",\"event_type\":\"t\",\"aggregation\":\"avg\","
+                    "\"value_property\":\"$.v\"}");
+    ck_assert_str_eq(total(key, "a", ""), "1.50495049504950495");
+}
+END_TEST
+
+START_TEST(an_empty_range_has_no_windows)
+{
+    static const char *const windows[] = { "minute", "hour", "day", "month" };
+    const char *key = fresh_key();
+
+    make_meter(key, "{\"key\":\"n\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+    for (int i = 0; i < 16; i++) {
+        const char *bound = i % 2 ? "2026-11-01T00:00:00Z" : "2026-11-01T00:00:30.5Z", *fill = i / 8 ? "&fill=zero" : "";
+        const h_response_t *r = h_get(h_format("/v1/meters/n/usage?window=%s&from=%s&to=%s%s", windows[i / 2 % 4], bound,
+                                               bound, fill),
+                                      key);
+        h_expect(r, 200);
+        ck_assert_uint_eq(json_array_size(json_object_get(h_json(r), "data")), 0);
+    }
+}
+END_TEST
+
 START_TEST(windows_tile_the_range)
 {
     static const char *const zones[] = { "UTC", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Asia/Kathmandu" };
@@ -480,6 +513,8 @@ int main(void)
     tcase_add_test(tcase, aggregations_are_exact);
     tcase_add_test(tcase, groups_filters_and_subjects);
     tcase_add_test(tcase, days_are_the_calendars);
+    tcase_add_test(tcase, an_average_is_rounded_once);
+    tcase_add_test(tcase, an_empty_range_has_no_windows);
     tcase_add_test(tcase, windows_tile_the_range);
     tcase_add_test(tcase, filled_series_are_whole);
     tcase_add_test(tcase, platform_meters_are_in_every_tenant);

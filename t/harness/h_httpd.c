@@ -118,7 +118,7 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
 {
     static const char *const standard[] = {
         "mpm_event", "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
-        "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite",
+        "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite", "cache",
         "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip", "reqtimeout"
     };
     char *text = NULL;

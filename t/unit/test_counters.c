@@ -122,6 +122,29 @@ START_TEST(full_is_said_and_nothing_is_lost)
 }
 END_TEST
 
+/* Where many different records come, a cell whose count is settled is free at once, and one whose count is not stays. */
+START_TEST(many_records_of_a_minute_leave_room_for_others)
+{
+    mpx_counters_t *c = fresh(256);
+    apr_uint64_t flushed = 0;
+    int k = 0, last = -1;
+
+    for (int round = 0; round < 50; round++) {
+        apr_array_header_t *ranges;
+        for (int i = 0; i < 150; i++, k++) {
+            ck_assert_int_eq(mpx_counters_add(c, &tenant, NOW, 1, &k, sizeof k, 1), 1);
+        }
+        ranges = announce(c);
+        ck_assert_int_eq(mpx_counters_add(c, &tenant, NOW, 1, &last, sizeof last, 1), 1); /* after the announcement */
+        settle(c, ranges);
+        flushed += sum(ranges);
+        mpx_counters_release(c, NOW, lives);
+    }
+    flushed += sum(announce(c));
+    ck_assert_uint_eq(flushed, 50 * 151);
+}
+END_TEST
+
 /* What the database would hold: names of ranges, each once. */
 static struct {
     apr_uint64_t use, upto;
@@ -221,6 +244,7 @@ int main(void)
     tcase_add_test(tcase, a_range_not_settled_comes_again_unchanged);
     tcase_add_test(tcase, minutes_and_records_are_apart_and_cells_are_used_again);
     tcase_add_test(tcase, full_is_said_and_nothing_is_lost);
+    tcase_add_test(tcase, many_records_of_a_minute_leave_room_for_others);
     tcase_add_test(tcase, sums_agree_whoever_dies);
     suite_add_tcase(suite, tcase);
     return tap_run(suite);
