@@ -201,6 +201,7 @@ START_TEST(wrong_lines_are_refused_by_name)
     expect_refused("MeterplexMeter", "MeterplexMeter takes");
     expect_refused("MeterplexMeter a.b prop=x", "NAME:EXPR");
     expect_refused("Require meterplex-scope nocolon", "meterplex-scope");
+    expect_refused("Require meterplex-scope demo:*", "meterplex-scope");
 }
 END_TEST
 
