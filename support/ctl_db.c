@@ -10,7 +10,7 @@
 static ctl_t *logging; /* the source's log function has no baton; there is one connection in the process */
 
 /* Kept for the line that the command prints in the end, rather than printed at once. */
-static void keep_message(mpx_db_source_t *self, int severity, const char *message)
+static void keep_message(mpx_db_source_t *self, int severity, const char *kind, const char *message)
 {
     logging->db_message = apr_pstrdup(logging->pool, message);
 }

@@ -30,12 +30,22 @@
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define POOL_MAX 64
-#define DBD_MAX_DEFAULT 10 /* mod_dbd's own default of DBDMax */
+#define KINDS 32                        /* of failures that are told apart in the log */
+#define TELL_EVERY apr_time_from_sec(1) /* one of each */
+#define DBD_MAX_DEFAULT 10              /* mod_dbd's own default of DBDMax */
+#define CONNECT_TIMEOUT "2"             /* s, the least that libpq takes; for mod_dbd's connections where nobody has said */
 
 typedef struct idle_connection {
     mpx_db_t *db;
     apr_time_t since;
 } idle_connection_t;
+
+/* When a kind of failure (its SQLSTATE) was last told, and how many were not since. */
+typedef struct told {
+    char kind[8];
+    apr_time_t at;
+    unsigned long unsaid;
+} told_t;
 
 typedef struct db_pool {
     mpx_db_source_t source; /* first: what requests see */
@@ -54,6 +64,7 @@ typedef struct db_pool {
     apr_pool_t *heart_pool;
     apr_time_t open_after; /* when mod_dbd may be asked again */
     apr_time_t trouble;    /* when a connection last broke, or the database went or came; 0: never */
+    told_t told[KINDS];
     volatile int down;
 } db_pool_t;
 
@@ -224,9 +235,40 @@ static int pool_alive(mpx_db_source_t *self)
     return !((db_pool_t *)self)->down;
 }
 
-static void pool_log(mpx_db_source_t *self, int severity, const char *message)
+/* What a database that refuses makes of each request is one line a second for each kind, and how many there were. */
+static void pool_log(mpx_db_source_t *self, int severity, const char *kind, const char *message)
 {
-    ap_log_error(APLOG_MARK, severity, 0, ((db_pool_t *)self)->server, "%s", message);
+    db_pool_t *p = (db_pool_t *)self;
+    apr_time_t now = core_db_clock();
+    told_t *told = NULL;
+    unsigned long unsaid = 0;
+    int i;
+
+    lock(p);
+    for (i = 0; i < KINDS && told == NULL; i++) {
+        if (p->told[i].kind[0] == '\0' || strcmp(p->told[i].kind, kind) == 0) {
+            told = &p->told[i];
+        }
+    }
+    if (told && now - told->at < TELL_EVERY && told->kind[0]) {
+        told->unsaid++;
+        unlock(p);
+        return;
+    }
+    if (told) {
+        apr_cpystrn(told->kind, kind, sizeof told->kind);
+        told->at = now;
+        unsaid = told->unsaid;
+        told->unsaid = 0;
+    }
+    unlock(p);
+    if (unsaid) {
+        ap_log_error(APLOG_MARK, severity, 0, p->server, "%s (and %lu more of %s since the last line)", message, unsaid,
+                     kind);
+    }
+    else {
+        ap_log_error(APLOG_MARK, severity, 0, p->server, "%s", message);
+    }
 }
 
 /* --- The opener ---------------------------------------------------------------------------------------------------------- */
@@ -531,6 +573,9 @@ int core_db_check(apr_pool_t *ptemp, server_rec *s)
                      conninfo ? "cannot be read: " : "is not set", conninfo ? error : "");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
+    /* libpq's own is to wait without end: for a host that is silent a child would, at its start or in its opener. What the
+     * connection string says goes before the environment. */
+    setenv("PGCONNECT_TIMEOUT", CONNECT_TIMEOUT, 0);
     return OK;
 }
 

@@ -36,7 +36,7 @@ static void single_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     }
 }
 
-static void single_log(mpx_db_source_t *self, int severity, const char *message)
+static void single_log(mpx_db_source_t *self, int severity, const char *kind, const char *message)
 {
     fprintf(stderr, "%s\n", message);
 }

@@ -39,9 +39,11 @@ static core_db_wait_t wait_of(mpx_call_t *call)
 static void log_error(mpx_call_t *call, const core_db_error_t *error, const char *sql)
 {
     if (call->source->log && strncmp(error->state, "23", 2) != 0) {
-        call->source->log(call->source, core_db_state_is_retryable(error->state) ? LOG_WARNING : LOG_ERR,
-                          apr_psprintf(call->pool, "database: SQLSTATE %s %s, in: %.160s",
-                                       error->state[0] ? error->state : "(none)", error->message, sql));
+        const char *state = error->state[0] ? error->state : "(none)";
+        call->source->log(call->source, core_db_state_is_retryable(error->state) ? LOG_WARNING : LOG_ERR, state,
+                          apr_psprintf(call->pool, "database: SQLSTATE %s %s%s%s, in: %.160s", state, error->message,
+                                       call->request_id ? ", request " : "", call->request_id ? call->request_id : "",
+                                       sql));
     }
 }
 

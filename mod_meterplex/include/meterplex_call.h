@@ -126,7 +126,8 @@ struct mpx_db_source {
     apr_status_t (*borrow)(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **db);
     void (*give_back)(mpx_db_source_t *self, mpx_db_t *db, int broken);
     int (*alive)(mpx_db_source_t *self);
-    void (*log)(mpx_db_source_t *self, int severity /* APLOG_ERR, ... */, const char *message);
+    /* @param kind  SQLSTATE, by which repetitions are told: of one kind not every message needs to be written */
+    void (*log)(mpx_db_source_t *self, int severity /* APLOG_ERR, ... */, const char *kind, const char *message);
     apr_interval_time_t statement_timeout; /* longest wait for one statement */
 };
 

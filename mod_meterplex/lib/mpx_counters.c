@@ -8,7 +8,8 @@
 #define MAGIC "MPXCNT01"
 #define HEADER_SIZE 4096
 #define CELL_SIZE 1024
-#define PROBES 64
+#define PROBES 64 /* cells of a window */
+#define WINDOWS 8 /* the next one is looked at where one is full: room is lost only when all of a record's are */
 #define MINUTE APR_INT64_C(60000000)
 
 /* State word: what the cell is, its generation, and while it is being written the writer's pid. */
@@ -128,7 +129,7 @@ typedef struct record {
     apr_int64_t minute;
     const void *payload;
     apr_size_t len;
-    apr_uint64_t start, print;
+    apr_uint64_t start, step, print; /* windows begin at start, start + step, ... */
 } record_t;
 
 static void hash_record(const mpx_counters_t *counters, record_t *record)
@@ -141,6 +142,7 @@ static void hash_record(const mpx_counters_t *counters, record_t *record)
     memcpy(text + 24, record->payload, record->len);
     crypto_shorthash_siphashx24((unsigned char *)hash, text, 24 + record->len, counters->secret);
     record->start = hash[0] % counters->ncells;
+    record->step = PROBES + (hash[0] >> 32 ^ hash[1] >> 32) % counters->ncells;
     record->print = hash[1];
 }
 
@@ -191,37 +193,49 @@ static int write_record(mpx_counters_t *counters, cell_t *cell, apr_uint64_t sta
     return 1;
 }
 
-int mpx_counters_add(mpx_counters_t *counters, const mpx_uuid_t *tenant, apr_time_t now, int pid, const void *payload,
-                     apr_size_t len, apr_uint64_t n)
+/* First the whole window for the record, then for a free cell. Two who miss each other make two cells of one record, which
+ * costs a cell and nothing else: both are flushed. @return 1 when it is counted */
+static int add_in_window(mpx_counters_t *counters, const record_t *record, apr_uint64_t start, apr_time_t now, int pid,
+                         apr_uint64_t n)
 {
-    record_t record = { tenant, now / MINUTE * MINUTE, payload, len, 0, 0 };
     apr_uint64_t i;
 
-    if (len > MPX_COUNTERS_PAYLOAD_MAX) {
-        return 0;
-    }
-    hash_record(counters, &record);
-    /* First the whole window for the record, then for a free cell. Two who miss each other make two cells of one record,
-     * which costs a cell and nothing else: both are flushed. */
     for (i = 0; i < PROBES; i++) {
-        cell_t *cell = &counters->cells[(record.start + i) % counters->ncells];
+        cell_t *cell = &counters->cells[(start + i) % counters->ncells];
         apr_uint64_t state = get(&cell->state);
         if (kind_of(state) == CELL_FREE && generation_of(state) == 0) {
             break; /* never used: nobody has gone past it */
         }
-        if (kind_of(state) == CELL_IN_USE && is_record(cell, &record) && get(&cell->state) == state
+        if (kind_of(state) == CELL_IN_USE && is_record(cell, record) && get(&cell->state) == state
             && add_to(cell, generation_of(state), now, n)) {
             return 1;
         }
     }
     for (i = 0; i < PROBES; i++) {
-        cell_t *cell = &counters->cells[(record.start + i) % counters->ncells];
+        cell_t *cell = &counters->cells[(start + i) % counters->ncells];
         apr_uint64_t state = get(&cell->state);
-        if (kind_of(state) == CELL_FREE && write_record(counters, cell, state, &record, now, pid, n)) {
+        if (kind_of(state) == CELL_FREE && write_record(counters, cell, state, record, now, pid, n)) {
             return 1;
         }
     }
     return 0;
+}
+
+int mpx_counters_add(mpx_counters_t *counters, const mpx_uuid_t *tenant, apr_time_t now, int pid, const void *payload,
+                     apr_size_t len, apr_uint64_t n)
+{
+    record_t record = { tenant, now / MINUTE * MINUTE, payload, len, 0, 0, 0 };
+    int window, counted = 0;
+
+    if (len > MPX_COUNTERS_PAYLOAD_MAX) {
+        return 0;
+    }
+    hash_record(counters, &record);
+    for (window = 0; window < WINDOWS && !counted; window++) {
+        apr_uint64_t start = (record.start + (apr_uint64_t)window * record.step) % counters->ncells;
+        counted = add_in_window(counters, &record, start, now, pid, n);
+    }
+    return counted;
 }
 
 static void announce_one(mpx_counters_t *counters, apr_uint64_t index, apr_array_header_t *ranges)

@@ -313,8 +313,8 @@ START_TEST(a_key_is_shown_once)
                                  "b:c a:b", "--rate", "100/s", "--env", "test", "--database", app(), "--key-file", key_file,
                                  NULL));
     ck_assert_int_eq(strncmp(secret, "mpx_test_", 9), 0);
-    output = h_ctl("key", "create", "--tenant", "keys", "--name", "all", "--scope", "demo:*", "--database", app(), "--key-file",
-                   key_file, NULL);
+    output = h_ctl("key", "create", "--tenant", "keys", "--name", "all", "--scope", "demo:*", "--database", app(),
+                   "--key-file", key_file, NULL);
     ck_assert_int_eq(output.status, 2);
     contains(output.error, "there are no wildcards");
     list = h_ctl_ok("key", "list", "--tenant", "keys", "--database", app(), NULL);

@@ -124,10 +124,10 @@ static void load_start(load_t *load, const char *key, pid_t pids[4])
     H_WAIT(10, load->served > 50 && load->acknowledged > 5);
 }
 
-static void load_end(load_t *load, pid_t pids[4])
+static void load_end(load_t *load, const pid_t *pids, int n)
 {
     load->stop = 1;
-    for (int p = 0; p < 4; p++) {
+    for (int p = 0; p < n; p++) {
         waitpid(pids[p], NULL, 0);
     }
 }
@@ -262,10 +262,7 @@ START_TEST(a_frozen_database_is_noticed_by_busy_newcomers)
     frozen = h_now_ms() + 4000;
     H_WAIT(10, h_now_ms() > frozen);
     signal_cluster(SIGCONT);
-    load->stop = 1;
-    for (int p = 0; p < 14; p++) {
-        waitpid(pids[p], NULL, 0);
-    }
+    load_end(load, pids, 14);
     /* a second is the rule; on the way lie three waits, each of which ends as late as the machine lets it */
     ck_assert_msg(load->longest < 1000 + 3 * load->longest_idle && load->refused > 0,
                   "the longest took %ld ms, %ld ms where nothing was to be waited for; %ld refused", load->longest,
@@ -280,6 +277,38 @@ static int listening_since(const char *time)
                       time))
         > 0;
 }
+
+/* Every connection of the pools has a last word to be read, and its end behind it. */
+START_TEST(connections_that_were_ended_serve_nobody)
+{
+    const char *key = fresh_key();
+    load_t *load = load_make();
+    pid_t pids[24];
+
+    for (int round = 0; round < 3; round++) {
+        load->stop = 0;
+        for (int p = 0; p < 24; p++) {
+            pids[p] = fork();
+            ck_assert_int_ge(pids[p], 0);
+            while (pids[p] == 0 && !load->stop) {
+                h_get("/v1/usage/events?limit=200", key);
+            }
+            if (pids[p] == 0) {
+                _exit(0);
+            }
+        }
+        H_WAIT(10, atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex'")) > 12);
+        load_end(load, pids, 24);
+        h_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meterplex'");
+        H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex' "
+                             "AND query LIKE 'LISTEN %%'"))
+                   > 0);
+        for (int i = 0; i < 60; i++) {
+            h_expect(h_get("/v1/meters", key), 200);
+        }
+    }
+}
+END_TEST
 
 /* A migration holds the tables of keys: who is known is served, who is not is told to come again. */
 START_TEST(locked_tables_hold_up_nobody_who_is_known)
@@ -341,7 +370,7 @@ START_TEST(killed_processes_lose_and_double_nothing)
     h_httpd_start(h_main_httpd);
     served = load->served + 200;
     H_WAIT(10, load->served > served);
-    load_end(load, pids);
+    load_end(load, pids, 4);
     served = load->served;
     ck_assert_int_eq(load->refused, 0);
     /* A request that was cut off may have been counted before its connection was: one for each connection that broke. */
@@ -367,7 +396,7 @@ START_TEST(fifty_reloads_lose_nothing)
     for (int i = 0; i < 50; i++) {
         h_httpd_graceful(h_main_httpd);
     }
-    load_end(load, pids);
+    load_end(load, pids, 4);
     ck_assert_int_eq(load->refused, 0);
     /* A kept-alive connection that is closed just as the next request is sent is the client's to repeat (RFC 9112
      * 9.3.1): such a request was not begun, and not counted. */
@@ -391,7 +420,7 @@ START_TEST(a_restart_of_the_database_under_load_doubles_nothing)
         h_pg_start();
         H_WAIT(10, load->acknowledged > aim);
     }
-    load_end(load, pids);
+    load_end(load, pids, 4);
     ck_assert_int_eq(load->refused, 0);
     H_WAIT(5, works(key));
     H_WAIT(5, total(key, "sold") == load->served);
@@ -456,6 +485,7 @@ int main(void)
     tcase_add_test(tcase, without_a_database_known_keys_are_served);
     tcase_add_test(tcase, a_frozen_database_costs_nobody_a_second);
     tcase_add_test(tcase, a_frozen_database_is_noticed_by_busy_newcomers);
+    tcase_add_test(tcase, connections_that_were_ended_serve_nobody);
     tcase_add_test(tcase, locked_tables_hold_up_nobody_who_is_known);
     tcase_add_test(tcase, killed_processes_lose_and_double_nothing);
     tcase_add_test(tcase, a_restart_of_the_database_under_load_doubles_nothing);

@@ -115,7 +115,8 @@ END_TEST
 
 START_TEST(a_quantity_out_of_range_is_no_other_quantity)
 {
-    static const char *const quantities[] = { "2.5", "999999999999999999999999999999999999999", "1e999", "12345678901234567890123456789012x" };
+    static const char *const quantities[] = { "2.5", "999999999999999999999999999999999999999", "1e999",
+                                              "12345678901234567890123456789012x" };
     const char *key = h_key(fresh_tenant(), scopes, NULL, NULL);
     const h_response_t *r;
 

@@ -122,6 +122,21 @@ START_TEST(full_is_said_and_nothing_is_lost)
 }
 END_TEST
 
+/* Nine tenths of a file can be had, whatever the records are. */
+START_TEST(there_is_room_up_to_nine_tenths)
+{
+    mpx_counters_t *c = fresh(8192);
+
+    for (int k = 0; k < 8192 / 10 * 9; k++) {
+        ck_assert_msg(mpx_counters_add(c, &tenant, NOW, 1, &k, sizeof k, 1) == 1, "record %d", k);
+    }
+    for (int k = 0; k < 8192 / 10 * 9; k++) {
+        ck_assert_int_eq(mpx_counters_add(c, &tenant, NOW, 1, &k, sizeof k, 1), 1);
+    }
+    ck_assert_int_eq(announce(c)->nelts, 8192 / 10 * 9);
+}
+END_TEST
+
 /* Where many different records come, a cell whose count is settled is free at once, and one whose count is not stays. */
 START_TEST(many_records_of_a_minute_leave_room_for_others)
 {
@@ -244,6 +259,7 @@ int main(void)
     tcase_add_test(tcase, a_range_not_settled_comes_again_unchanged);
     tcase_add_test(tcase, minutes_and_records_are_apart_and_cells_are_used_again);
     tcase_add_test(tcase, full_is_said_and_nothing_is_lost);
+    tcase_add_test(tcase, there_is_room_up_to_nine_tenths);
     tcase_add_test(tcase, many_records_of_a_minute_leave_room_for_others);
     tcase_add_test(tcase, sums_agree_whoever_dies);
     suite_add_tcase(suite, tcase);
