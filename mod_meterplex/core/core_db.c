@@ -160,8 +160,8 @@ int core_db_usable(mpx_db_t *db)
     if (PQstatus(db->conn) != CONNECTION_OK || PQtransactionStatus(db->conn) != PQTRANS_IDLE) {
         return 0;
     }
-    /* Readable while idle: the server has something to say (a parameter, a notice), or has closed it, mostly with a last word
-     * before: only the next read finds the end. */
+    /* Readable while idle: the server has something to say (a parameter, a notice), or has closed it, mostly with a last
+     * word before: only the next read finds the end. */
     while (poll(&fd, 1, 0) > 0) {
         if (!PQconsumeInput(db->conn) || PQisBusy(db->conn) || PQstatus(db->conn) != CONNECTION_OK) {
             return 0;
