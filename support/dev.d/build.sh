@@ -10,10 +10,16 @@ make_configure() {
 configure_in() {
     local dir=$1 log=$2
     shift 2
+    # make would find two sets of everything
+    [ ! -e "$ROOT/config.status" ] || die "the checkout itself was configured: run 'make distclean' in $ROOT first"
     mkdir -p "$dir"
+    if [ -e "$dir/Makefile" ] && [ ! -e "$dir/config.status" ]; then # an interrupted configure leaves what make cannot read
+        find "$dir" -mindepth 1 ! -name .lock -delete
+    fi
     if [ ! -e "$dir/config.status" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$*" ]; then
         # objects hold directories and are made for a compiler: other options, other objects
         [ ! -e "$dir/Makefile" ] || quietly "$log" make -C "$dir" clean
+        rm -f "$dir/.options"
         (cd "$dir" && quietly "$log" "$ROOT/configure" "$@")
         printf '%s' "$*" >"$dir/.options"
     fi
