@@ -73,7 +73,7 @@ static int connect_finish(PGconn *conn, apr_time_t deadline)
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
     while (state != PGRES_POLLING_OK) {
         struct pollfd fd = { PQsocket(conn), state == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0 };
-        apr_interval_time_t left = deadline - core_db_clock();
+        apr_interval_time_t left = deadline - mpx_monotonic();
         if (state == PGRES_POLLING_FAILED || fd.fd < 0 || left <= 0
             || (poll(&fd, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)) {
             return 0;
@@ -120,7 +120,7 @@ mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *param
     *full = 0;
     if (conn && PQstatus(conn) != CONNECTION_BAD) {
         PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* with the SQLSTATE: words are in the server's language */
-        finished = connect_finish(conn, core_db_clock() + timeout);
+        finished = connect_finish(conn, mpx_monotonic() + timeout);
     }
     if (!finished) {
         const char *message = conn ? one_line(pool, PQerrorMessage(conn)) : "out of memory";
@@ -236,14 +236,14 @@ static apr_status_t clear_result(void *result)
 static core_db_outcome_e collect(mpx_db_t *db, apr_pool_t *pool, const core_db_wait_t *wait, mpx_rows_t **rows,
                                  core_db_error_t *error)
 {
-    apr_time_t deadline = core_db_clock() + wait->timeout;
+    apr_time_t deadline = mpx_monotonic() + wait->timeout;
     core_db_outcome_e outcome = CORE_DB_OK;
     PGresult *result, *last = NULL;
 
     for (;;) {
         while (PQflush(db->conn) != 0 || PQisBusy(db->conn)) {
             mpx_db_source_t *source = wait->source;
-            if (!turn(db->conn) || core_db_clock() > deadline || (source && source->alive && !source->alive(source))) {
+            if (!turn(db->conn) || mpx_monotonic() > deadline || (source && source->alive && !source->alive(source))) {
                 PQclear(last);
                 core_db_break(db);
                 return CORE_DB_LOST;

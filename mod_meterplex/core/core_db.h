@@ -4,17 +4,7 @@
 #ifndef CORE_DB_H
 #define CORE_DB_H
 
-#include <time.h>
-
 #include "../include/meterplex_call.h"
-
-/* Microseconds of the monotonic clock: deadlines and ages take no notice when somebody sets the wall clock. */
-static inline apr_time_t core_db_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (apr_time_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 typedef enum core_db_outcome {
     CORE_DB_OK,

@@ -67,7 +67,7 @@ static apr_status_t listener_connect(server_rec *s, listener_t *l, apr_pool_t *s
 {
     core_db_wait_t wait = { ALIVE_WAIT, NULL };
     core_db_error_t error;
-    apr_time_t now = core_db_clock();
+    apr_time_t now = mpx_monotonic();
 
     if (l->pooled && now - l->pooled < POOLED_RECHECK) {
         return APR_ENOTIMPL;
@@ -92,7 +92,7 @@ static apr_status_t listener_connect(server_rec *s, listener_t *l, apr_pool_t *s
         return APR_EGENERAL;
     }
     l->pooled = 0;
-    l->checked = core_db_clock();
+    l->checked = mpx_monotonic();
     return APR_SUCCESS;
 }
 
@@ -110,12 +110,12 @@ static apr_status_t listen_wait(mpx_job_t *job, const char *channel, apr_interva
     }
     /* A connection can be lost without a sign (a cut route): ask for one twice a second. */
     if (core_db_notifications(l->db, timeout, fn, baton) < 0
-        || (core_db_clock() - l->checked > ALIVE_EVERY && !core_db_answers(l->db, job->pool))) {
+        || (mpx_monotonic() - l->checked > ALIVE_EVERY && !core_db_answers(l->db, job->pool))) {
         listener_close(l);
         return APR_EGENERAL;
     }
-    if (core_db_clock() - l->checked > ALIVE_EVERY) {
-        l->checked = core_db_clock();
+    if (mpx_monotonic() - l->checked > ALIVE_EVERY) {
+        l->checked = mpx_monotonic();
     }
     return APR_SUCCESS;
 }

@@ -57,7 +57,7 @@ typedef struct db_pool {
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
     apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there;
-                                       * this and all other times here are of core_db_clock() */
+                                       * this and all other times here are of mpx_monotonic() */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
     const core_db_params_t *params; /* DBDParams: for the connections that are not mod_dbd's */
     mpx_db_t *heart;                /* the pulse's own, or NULL */
@@ -106,7 +106,7 @@ static void set_down(db_pool_t *p, int down, const char *why)
     if (p->down != down && !(p->stopping && !down)) { /* who ends has told its jobs so for good */
         mpx_metric_set(metric_up, !down);
         p->down = down;
-        __atomic_store_n(&p->trouble, core_db_clock(), __ATOMIC_RELAXED);
+        __atomic_store_n(&p->trouble, mpx_monotonic(), __ATOMIC_RELAXED);
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
                      down ? "is away" : "is back", why);
     }
@@ -125,7 +125,7 @@ static void hand_back(db_pool_t *p, mpx_db_t *db)
 static void discard(db_pool_t *p, mpx_db_t *db)
 {
     core_db_break(db);
-    __atomic_store_n(&p->trouble, core_db_clock(), __ATOMIC_RELAXED);
+    __atomic_store_n(&p->trouble, mpx_monotonic(), __ATOMIC_RELAXED);
     lock(p);
     p->dead[p->ndead++] = db; /* never more than are open */
     apr_thread_cond_signal(p->wanted);
@@ -173,12 +173,12 @@ static void discard_idle(db_pool_t *p)
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
 {
     db_pool_t *p = (db_pool_t *)self;
-    apr_time_t deadline = core_db_clock() + BORROW_WAIT;
+    apr_time_t deadline = mpx_monotonic() + BORROW_WAIT;
     apr_status_t rv = APR_SUCCESS;
 
     lock(p);
     for (;;) {
-        apr_interval_time_t left = deadline - core_db_clock();
+        apr_interval_time_t left = deadline - mpx_monotonic();
         if (p->down || p->stopping) {
             rv = APR_EGENERAL;
             break;
@@ -223,7 +223,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     }
     lock(p);
     p->borrowed--;
-    p->last_ok = core_db_clock();
+    p->last_ok = mpx_monotonic();
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = p->last_ok;
     apr_thread_cond_signal(p->available);
@@ -239,7 +239,7 @@ static int pool_alive(mpx_db_source_t *self)
 static void pool_log(mpx_db_source_t *self, int severity, const char *kind, const char *message)
 {
     db_pool_t *p = (db_pool_t *)self;
-    apr_time_t now = core_db_clock();
+    apr_time_t now = mpx_monotonic();
     told_t *told = NULL;
     unsigned long unsaid = 0;
     int i;
@@ -291,9 +291,9 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     if (native == NULL) {
         lock(p);
         others = p->open;
-        p->open_after = core_db_clock() + (others > 0 ? MORE_PAUSE : OPEN_PAUSE); /* mod_dbd writes two lines at each */
+        p->open_after = mpx_monotonic() + (others > 0 ? MORE_PAUSE : OPEN_PAUSE); /* mod_dbd writes two lines at each */
         unlock(p);
-        if (others == 0 && core_db_clock() - p->last_ok > PULSE_INTERVAL) {
+        if (others == 0 && mpx_monotonic() - p->last_ok > PULSE_INTERVAL) {
             set_down(p, 1, "no connection can be made");
         }
         return;
@@ -302,7 +302,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     db = core_db_adopt(dbd->pool, native, dbd);
     p->open++;
     p->idle[p->nidle].db = db;
-    p->idle[p->nidle++].since = core_db_clock();
+    p->idle[p->nidle++].since = mpx_monotonic();
     apr_thread_cond_signal(p->available);
     unlock(p);
 }
@@ -328,7 +328,7 @@ static void close_unused(db_pool_t *p)
 {
     mpx_db_t *db = NULL;
     lock(p);
-    if (p->nidle > 1 && p->idle[0].since < core_db_clock() - IDLE_KEEP) {
+    if (p->nidle > 1 && p->idle[0].since < mpx_monotonic() - IDLE_KEEP) {
         db = p->idle[0].db;
         memmove(p->idle, p->idle + 1, (apr_size_t)--p->nidle * sizeof *p->idle);
         p->open--;
@@ -354,7 +354,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
     lock(p);
     while (!p->stopping) {
         int down = p->down, needed;
-        apr_interval_time_t pause = p->open_after - core_db_clock();
+        apr_interval_time_t pause = p->open_after - mpx_monotonic();
         if (down) {
             apr_thread_cond_timedwait(p->wanted, p->mutex, RETRY_INTERVAL);
         }
@@ -364,7 +364,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
         if (p->stopping) {
             break;
         }
-        needed = is_needed(p) && core_db_clock() >= p->open_after;
+        needed = is_needed(p) && mpx_monotonic() >= p->open_after;
         unlock(p);
         bury_dead(p);
         if (down) {
@@ -430,13 +430,13 @@ static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
  * database yet: it is made anew once. One that is silent to the deadline has said enough. */
 static pulse_e feel(db_pool_t *p, apr_pool_t *scratch, const char **why)
 {
-    apr_time_t begun = core_db_clock();
+    apr_time_t begun = mpx_monotonic();
 
     if (p->heart && core_db_usable(p->heart)) {
         if (core_db_answers(p->heart, scratch)) {
             return PULSE;
         }
-        if (core_db_clock() - begun > PULSE_DEADLINE / 2) {
+        if (mpx_monotonic() - begun > PULSE_DEADLINE / 2) {
             return NO_PULSE;
         }
     }
@@ -455,7 +455,7 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
     for (turn = 0; !p->stopping; turn++) {
         if (!p->down && ((p->borrowed > 0 && pulse != NO_ROOM) || turn % QUIET_TURNS == 0)) {
             const char *why = "no sign of life";
-            begun = core_db_clock();
+            begun = mpx_monotonic();
             pulse = feel(p, scratch, &why);
             if (pulse != NO_PULSE) {
                 mpx_metric_set(metric_up, 1); /* whoever has seen it away may not be there any more */
@@ -466,7 +466,7 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
             }
         }
         apr_pool_clear(scratch);
-        if (p->down || pulse != NO_PULSE || core_db_clock() - begun < PULSE_INTERVAL) {
+        if (p->down || pulse != NO_PULSE || mpx_monotonic() - begun < PULSE_INTERVAL) {
             apr_sleep(PULSE_INTERVAL); /* else it has been waited for long enough */
         }
     }
@@ -479,10 +479,10 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 /* Wait until everything that was borrowed is back. @param longest microseconds; below 0: without end */
 static void await_returns(db_pool_t *p, apr_interval_time_t longest)
 {
-    apr_time_t deadline = core_db_clock() + longest;
+    apr_time_t deadline = mpx_monotonic() + longest;
 
     lock(p);
-    while (p->borrowed > 0 && (longest < 0 || core_db_clock() < deadline)) {
+    while (p->borrowed > 0 && (longest < 0 || mpx_monotonic() < deadline)) {
         apr_thread_cond_timedwait(p->available, p->mutex, apr_time_from_msec(20));
     }
     unlock(p);
@@ -496,7 +496,7 @@ static apr_status_t pool_stop(void *data)
 {
     db_pool_t *p = data;
     apr_status_t ignored;
-    apr_time_t begun = core_db_clock();
+    apr_time_t begun = mpx_monotonic();
 
     lock(p);
     p->stopping = 1;
@@ -504,7 +504,7 @@ static apr_status_t pool_stop(void *data)
     apr_thread_cond_broadcast(p->available);
     unlock(p);
     core_jobs_end(STOP_PATIENCE);
-    await_returns(p, begun + STOP_PATIENCE - core_db_clock() > 0 ? begun + STOP_PATIENCE - core_db_clock() : 0);
+    await_returns(p, begun + STOP_PATIENCE - mpx_monotonic() > 0 ? begun + STOP_PATIENCE - mpx_monotonic() : 0);
     p->down = 1;
     core_jobs_end(-1);
     await_returns(p, -1);
@@ -664,5 +664,5 @@ int mpx_database_unsettled(void)
 {
     apr_time_t trouble = db_pool ? __atomic_load_n(&db_pool->trouble, __ATOMIC_RELAXED) : 0;
 
-    return mpx_database_down() || (trouble && core_db_clock() - trouble < SETTLING);
+    return mpx_database_down() || (trouble && mpx_monotonic() - trouble < SETTLING);
 }

@@ -12,7 +12,6 @@
 #include "apr_thread_cond.h"
 #include "mod_watchdog.h"
 
-#include "core_db.h"
 #include "core_sql.h"
 
 #define JOBS_MAX 16
@@ -98,7 +97,7 @@ void core_jobs_child_init(apr_pool_t *pchild, server_rec *s)
 
 int core_jobs_end(apr_interval_time_t longest)
 {
-    apr_time_t deadline = core_db_clock() + longest;
+    apr_time_t deadline = mpx_monotonic() + longest;
     int running;
 
     if (life.mutex == NULL) {
@@ -106,7 +105,7 @@ int core_jobs_end(apr_interval_time_t longest)
     }
     apr_thread_mutex_lock(life.mutex);
     life.ended = 1;
-    while (life.running > 0 && (longest < 0 || core_db_clock() < deadline)) {
+    while (life.running > 0 && (longest < 0 || mpx_monotonic() < deadline)) {
         apr_thread_cond_timedwait(life.left, life.mutex, apr_time_from_msec(50));
     }
     running = life.running;
@@ -148,7 +147,7 @@ static int node_lease_held(const job_t *job)
     apr_size_t size;
     int fresh;
     lease_word_t *words = mpx_shm_slice("core.jobs", &size, &fresh), *word, old, mine;
-    apr_uint64_t now = (apr_uint64_t)apr_time_as_msec(core_db_clock()), pid = (apr_uint64_t)getpid();
+    apr_uint64_t now = (apr_uint64_t)apr_time_as_msec(mpx_monotonic()), pid = (apr_uint64_t)getpid();
     apr_interval_time_t more = job->interval * 2 < NODE_LEASE_MORE ? job->interval * 2 : NODE_LEASE_MORE,
                         lease = job->interval + more > NODE_LEASE_MIN ? job->interval + more : NODE_LEASE_MIN;
     pid_t holder;
@@ -203,13 +202,13 @@ static apr_status_t sweep_some(mpx_tx_t *tx, void *baton)
 
 apr_status_t mpx_job_sweep(mpx_job_t *job, const char *sql)
 {
-    apr_time_t end = core_db_clock() + SWEEP_MOST;
+    apr_time_t end = mpx_monotonic() + SWEEP_MOST;
     sweep_t sweep = { sql, 0 };
     apr_status_t rv;
 
     do {
         rv = mpx_tx_run(job->call, MPX_TX_WRITE | MPX_TX_PLATFORM, sweep_some, &sweep);
-    } while (rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS && !mpx_job_stopping() && core_db_clock() < end);
+    } while (rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS && !mpx_job_stopping() && mpx_monotonic() < end);
     job->more = rv == APR_SUCCESS && sweep.deleted == SWEEP_ROWS;
     return rv;
 }
@@ -223,14 +222,14 @@ static void back_off(job_t *job)
         wait = BACKOFF_MAX;
     }
     job->failures++;
-    job->not_before = core_db_clock() + wait / 2 + wait / 2 * jitter / 255;
+    job->not_before = mpx_monotonic() + wait / 2 + wait / 2 * jitter / 255;
 }
 
 static void run_job(job_t *job, apr_pool_t *pool)
 {
     mpx_call_t call;
     mpx_job_t run = { job->server, pool, &call, 0 };
-    apr_time_t begun = core_db_clock();
+    apr_time_t begun = mpx_monotonic();
     apr_status_t rv;
 
     mpx_call_system(&call, pool);
@@ -247,7 +246,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
     }
     rv = job->fn(&run, job->baton);
     mpx_metric_add(job->runs, 1);
-    mpx_metric_observe(job->duration, core_db_clock() - begun);
+    mpx_metric_observe(job->duration, mpx_monotonic() - begun);
     if (rv == APR_SUCCESS) {
         job->failures = 0;
         job->not_before = job->interval > TURN_MOST && !run.more ? begun + job->interval : 0;
@@ -265,7 +264,7 @@ static apr_status_t on_watchdog(int state, void *data, apr_pool_t *pool)
 {
     job_t *job = data;
 
-    if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && core_db_clock() >= job->not_before && enter()) {
+    if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && mpx_monotonic() >= job->not_before && enter()) {
         if (job->scope == MPX_JOB_CHILD || node_lease_held(job)) {
             run_job(job, pool);
             apr_pool_clear(pool); /* rows of the database are given back before the job counts as left */

@@ -159,6 +159,7 @@ static apr_status_t run(core_exchange_t *exchange)
     core_path_matches(http->route->pattern, http->r->uri, http->params);
     rv = authorize(http);
     if (rv != APR_SUCCESS) {
+        http->request->admission = mpx_problem_status(http->call->problem.code);
         return rv;
     }
     if (!(http->route->flags & MPX_ROUTE_PUBLIC)) {

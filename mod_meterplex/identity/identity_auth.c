@@ -8,6 +8,7 @@
 #include "http_protocol.h"
 #include "http_request.h"
 #include "mod_auth.h"
+
 #include "identity_domain.h"
 
 /* --- Credentials ------------------------------------------------------------------------------------------------------------------ */

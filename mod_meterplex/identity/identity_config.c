@@ -39,27 +39,29 @@ static const char *set_auth(cmd_parms *cmd, void *config, const char *word)
     return NULL;
 }
 
-/* Does a directive stand anywhere in the configuration, with that argument (NULL: with any)? */
-static int stands(const ap_directive_t *d, const char *name, const char *argument)
+/* Does a directive stand anywhere in the configuration, with that first argument (NULL: with any)? */
+static int stands(apr_pool_t *pool, const ap_directive_t *d, const char *name, const char *argument)
 {
     for (; d; d = d->next) {
-        if (ap_cstr_casecmp(d->directive, name) == 0 && (argument == NULL || ap_cstr_casecmp(d->args, argument) == 0)) {
+        const char *args = d->args;
+        if (ap_cstr_casecmp(d->directive, name) == 0
+            && (argument == NULL || ap_cstr_casecmp(ap_getword_conf(pool, &args), argument) == 0)) {
             return 1;
         }
-        if (d->first_child && stands(d->first_child, name, argument)) {
+        if (d->first_child && stands(pool, d->first_child, name, argument)) {
             return 1;
         }
     }
     return 0;
 }
 
-int identity_config_check(server_rec *s)
+int identity_config_check(apr_pool_t *ptemp, server_rec *s)
 {
     const ap_directive_t *tree = ap_conftree;
 
-    if ((stands(tree, "AuthType", "Meterplex") || stands(tree, "SetHandler", "meterplex-api"))
-        && stands(tree, "CacheEnable", NULL)
-        && (stands(tree, "CacheQuickHandler", "on") || !stands(tree, "CacheQuickHandler", "off"))) {
+    if ((stands(ptemp, tree, "AuthType", "Meterplex") || stands(ptemp, tree, "SetHandler", "meterplex-api"))
+        && stands(ptemp, tree, "CacheEnable", NULL)
+        && (stands(ptemp, tree, "CacheQuickHandler", "on") || !stands(ptemp, tree, "CacheQuickHandler", "off"))) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
                      "mod_cache's quick handler answers before any key is asked for, so whoever comes second has for "
                      "nothing what the first has paid: where Meterplex and CacheEnable meet, set \"CacheQuickHandler "

@@ -13,8 +13,6 @@
  */
 #include "identity_private.h"
 
-#include <time.h>
-
 #include <sodium.h>
 
 #include "apr_strings.h"
@@ -28,13 +26,13 @@
 #define DEAF_TTL apr_time_from_msec(800)
 #define PATIENCE_KNOWN 200   /* ms to wait for a lock where there is an old record */
 #define PATIENCE_UNKNOWN 700 /* and where there is none */
-#define VAIN_MS 1000         /* after a look-up in vain, the next ones are spared for so long */
+#define VAIN apr_time_from_sec(1) /* after a look-up in vain, the next ones are spared for so long */
 #define KEYS_MAX 8
 
 static mpx_cache_t *cache;
 static unsigned char (*digest_keys)[MPX_SUBKEY_SIZE]; /* one for each root key; in memory that no core dump holds */
 static int ndigest_keys;
-static apr_uint64_t vain_until, away_until; /* of this child; milliseconds of the monotonic clock */
+static apr_time_t vain_until, away_until; /* of this child; monotonic */
 static mpx_metric_t metric_hit, metric_miss, metric_stale, metric_unknown, metric_fill, metric_capacity, metric_evicted;
 
 void identity_principals_want(void)
@@ -309,26 +307,19 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, int patie
     return rv;
 }
 
-static apr_uint64_t monotonic_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (apr_uint64_t)t.tv_sec * 1000 + (apr_uint64_t)t.tv_nsec / 1000000;
-}
-
 /* The database has been asked a moment ago, and did not say. A table that somebody holds locked must not hold up everybody
  * whose record is due, one after the other. */
 static int asked_in_vain(recalled_e recalled)
 {
-    const apr_uint64_t *until = recalled == REMEMBERED ? &vain_until : &away_until;
+    const apr_time_t *until = recalled == REMEMBERED ? &vain_until : &away_until;
 
-    return (recalled == REMEMBERED || recalled == DOUBTED) && monotonic_ms() < __atomic_load_n(until, __ATOMIC_RELAXED);
+    return (recalled == REMEMBERED || recalled == DOUBTED) && mpx_monotonic() < __atomic_load_n(until, __ATOMIC_RELAXED);
 }
 
 /* No answer came. @param recalled  REMEMBERED or DOUBTED @return whether the old record is to do */
 static int make_do(const mpx_call_t *call, recalled_e recalled)
 {
-    apr_uint64_t until = monotonic_ms() + VAIN_MS;
+    apr_time_t until = mpx_monotonic() + VAIN;
     int away = call->unreachable || mpx_database_down();
 
     if (call->problem.code != MPX_P_UNAVAILABLE || (recalled == DOUBTED && !away && !mpx_database_unsettled())) {

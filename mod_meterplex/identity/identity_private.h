@@ -15,7 +15,7 @@ APLOG_USE_MODULE(meterplex_identity);
 extern const command_rec identity_directives[];
 void identity_config_reset(void);
 /* check_config: nothing answers before keys are asked for. @return OK, or an HTTP error */
-int identity_config_check(server_rec *s);
+int identity_config_check(apr_pool_t *ptemp, server_rec *s);
 apr_interval_time_t identity_principal_ttl(void);
 
 /* --- Principals in shared memory (identity_principals.c) ------------------------------------------------------------------------ */

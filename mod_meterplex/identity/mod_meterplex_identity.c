@@ -14,7 +14,7 @@ static int identity_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *
 static int identity_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     identity_keys_check_config();
-    return identity_config_check(s);
+    return identity_config_check(ptemp, s);
 }
 
 static int identity_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)

@@ -29,7 +29,7 @@ typedef struct mpx_request {
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */
     mpx_problem_t problem;            /* noted for the error filter */
     const request_rec *allowed;       /* authorization let this one pass */
-    int admission;                    /* what mpx_request_admit() answered, -1 before */
+    int admission;                    /* OK, or the status of who refused it (admission, a limit, a route); -1 before */
     const void *admitted;             /* the sections (per_dir_config) that it was asked for */
     void *limit;                      /* limit's own, in call.pool */
     void *usage;                      /* usage's own, in call.pool */

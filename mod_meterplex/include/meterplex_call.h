@@ -7,6 +7,8 @@
 #ifndef METERPLEX_CALL_H
 #define METERPLEX_CALL_H
 
+#include <time.h>
+
 #include <apr_pools.h>
 #include <apr_tables.h>
 #include <apr_time.h>
@@ -81,6 +83,17 @@ MPX_DECLARE(int) mpx_permission_known(const char *scope);
 MPX_DECLARE(const char *) mpx_permission_name(int index);
 /* "key_01h..." ; "system" for MPX_PRINCIPAL_SYSTEM */
 MPX_DECLARE(const char *) mpx_principal_text(apr_pool_t *pool, const mpx_principal_t *principal);
+
+/* --- Time --------------------------------------------------------------------------------------------------------- */
+
+/* Microseconds of the monotonic clock, for deadlines and ages within one machine: it takes no notice when somebody sets the wall
+ * clock. Any thread. */
+static inline apr_time_t mpx_monotonic(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (apr_time_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 /* --- A call in progress ------------------------------------------------------------------------------------------ */
 

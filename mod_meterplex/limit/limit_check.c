@@ -290,6 +290,7 @@ static int refuse(request_rec *r, mpx_request_t *request, const charge_t *charge
     wait = seconds_up(wait) ? seconds_up(wait) : 1;
     request->problem.retry_after = wait > INT_MAX ? INT_MAX : (int)wait; /* a burst of years can owe more */
     apr_table_setn(r->err_headers_out, "Retry-After", apr_itoa(request->call.pool, request->problem.retry_after));
+    request->admission = status; /* by ip, too, which nobody asks admission for */
     request->problem.violated_policies = apr_psprintf(request->call.pool, "[%s]", violated);
     return status;
 }

@@ -343,15 +343,6 @@ static void capture_one(request_rec *r, mpx_request_t *request, const capture_me
                        data_of(r, meter, usage_counters_room(meter->type, subject)));
 }
 
-/* By a limit that came after the meters were known (of the page that mod_dir chose, of a route of the API), or for want of
- * a route's scope. */
-static int was_refused(const mpx_request_t *request, const request_rec *last)
-{
-    int is_api = last->handler && strcmp(last->handler, "meterplex-api") == 0;
-
-    return request->admission > 0 || request->problem.code == MPX_P_RATE_LIMITED || (is_api && request->admission != OK);
-}
-
 /* @param last what the client gets: after an internal redirect or an error document, another than the first */
 static void capture(mpx_request_t *request, capture_state_t *state, request_rec *last)
 {
@@ -365,8 +356,8 @@ static void capture(mpx_request_t *request, capture_state_t *state, request_rec 
         mpx_metric_add(metric_unattributed, 1);
         return;
     }
-    if (was_refused(request, last)) {
-        return;
+    if (request->admission > 0) {
+        return; /* refused after the meters were known: by a limit of the page that mod_dir chose, by a route of the API */
     }
     for (i = 0; i < state->meters->nelts; i++) {
         capture_one(last, request, APR_ARRAY_IDX(state->meters, i, const capture_meter_t *));

@@ -215,13 +215,13 @@ static void tell_lost(server_rec *s)
     apr_int64_t lost = mpx_metric_value(metric_lost);
 
     told = told < 0 ? lost : told; /* what was lost before this child took the job has been told */
-    if (lost > told && apr_time_now() - told_at > apr_time_from_sec(LOST_TELL_S)) {
+    if (lost > told && (told_at == 0 || mpx_monotonic() - told_at > apr_time_from_sec(LOST_TELL_S))) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
                      "%" APR_INT64_T_FMT " requests were served and not counted: the counter file is full; raise "
                      "MeterplexCounters, or let MeterplexMeter tell fewer values apart (subject=, prop=, value=)",
                      lost - told);
         told = lost;
-        told_at = apr_time_now();
+        told_at = mpx_monotonic();
     }
 }
 

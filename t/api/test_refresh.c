@@ -26,7 +26,7 @@ static double metric(const char *series)
 
 static void use_all(const char *const *keys, double seconds)
 {
-    for (long long end = h_now_ms() + (long long)(1000 * seconds); h_now_ms() < end; usleep(200 * 1000)) {
+    for (long long end = h_now_ms() + (long long)(1000 * seconds); h_now_ms() < end;) {
         for (int i = 0; i < KEYS; i++) {
             h_expect(h_get("/gate/x", keys[i]), 404);
         }

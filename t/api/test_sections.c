@@ -146,6 +146,8 @@ START_TEST(a_cache_may_not_answer_before_the_key_is_asked_for)
 {
     ck_assert_ptr_nonnull(strstr(refusal("CacheEnable disk /\n"), "set \"CacheQuickHandler off\""));
     ck_assert_ptr_nonnull(strstr(refusal("CacheQuickHandler on\nCacheEnable disk /\n"), "set \"CacheQuickHandler off\""));
+    ck_assert_ptr_nonnull(strstr(refusal("CacheQuickHandler \"on\"\nCacheEnable disk /\n"), "CacheQuickHandler"));
+    ck_assert_str_eq(refusal("CacheQuickHandler \"off\"\nCacheEnable disk /\n"), "");
     ck_assert_str_eq(refusal("CacheQuickHandler off\nCacheEnable disk /\n"), "");
 }
 END_TEST

@@ -95,10 +95,20 @@ demo_count() {
         | sed -n 's/.*"value":"\([^"]*\)".*/\1/p'
 }
 
+# All that was counted is in the database.
+nothing_pending() {
+    local deadline=$((SECONDS + 10)) url
+    url=$(env_of 'echo $METERPLEX_URL')/metrics
+    until curl -s --max-time 5 "$url" | grep -qx 'meterplex_usage_pending 0'; do
+        [ $SECONDS -lt $deadline ] || { echo "counts are pending after 10 s"; return 1; }
+        sleep 0.1
+    done
+}
+
 up_again() {
     local before after
     before=$(md5sum <"$STATE/dev.env") || return 1
-    sleep 2 # what was counted last is seen within two seconds
+    nothing_pending || return 1
     count=$(demo_count)
     dev up --state "$STATE" || return 1
     after=$(md5sum <"$STATE/dev.env") || return 1
