@@ -24,8 +24,8 @@
 #define WAIT_FOR_ANOTHER apr_time_from_sec(1)
 #define HEARING apr_time_from_sec(1) /* the listener vouches several times a second */
 #define DEAF_TTL apr_time_from_msec(800)
-#define PATIENCE_KNOWN 200   /* ms to wait for a lock where there is an old record */
-#define PATIENCE_UNKNOWN 700 /* and where there is none */
+#define PATIENCE_KNOWN 200        /* ms to wait for a lock where there is an old record */
+#define PATIENCE_UNKNOWN 700      /* and where there is none */
 #define VAIN apr_time_from_sec(1) /* after a look-up in vain, the next ones are spared for so long */
 #define KEYS_MAX 8
 

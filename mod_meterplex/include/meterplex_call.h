@@ -86,8 +86,8 @@ MPX_DECLARE(const char *) mpx_principal_text(apr_pool_t *pool, const mpx_princip
 
 /* --- Time --------------------------------------------------------------------------------------------------------- */
 
-/* Microseconds of the monotonic clock, for deadlines and ages within one machine: it takes no notice when somebody sets the wall
- * clock. Any thread. */
+/* Microseconds of the monotonic clock, for deadlines and ages within one machine: it takes no notice when somebody sets
+ * the wall clock. Any thread. */
 static inline apr_time_t mpx_monotonic(void)
 {
     struct timespec t;
