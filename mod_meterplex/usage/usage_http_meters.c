@@ -287,7 +287,7 @@ static apr_status_t read_filters(mpx_http_t *http, const mpx_json_t *dimensions,
 static apr_status_t read_query(mpx_http_t *http, const usage_meter_t *meter, usage_query_t *q)
 {
     const char *window = apr_table_get(http->query, "window"), *fill = apr_table_get(http->query, "fill");
-    const char *timezone = apr_table_get(http->query, "timezone");
+    const char *zone = apr_table_get(http->query, "timezone");
     const mpx_json_t *dimensions = usage_stored_json(http->call->pool, meter->group_by);
     apr_status_t rv = mpx_http_time(http, "from", &q->from, &q->has_from);
 
@@ -308,7 +308,7 @@ static apr_status_t read_query(mpx_http_t *http, const usage_meter_t *meter, usa
         return mpx_fail(http->call, MPX_P_BAD_REQUEST, "fill must be zero.");
     }
     q->fill_zero = fill != NULL;
-    q->timezone = timezone ? timezone : "UTC";
+    q->timezone = zone ? zone : "UTC";
     q->subject = apr_table_get(http->query, "subject");
     if (dimensions == NULL) {
         return mpx_fail(http->call, MPX_P_INTERNAL, "The meter cannot be read.");
