@@ -67,20 +67,34 @@ static const char *one_line(apr_pool_t *pool, const char *text)
     return line;
 }
 
-/* Drive PQconnectPoll until the connection stands or the deadline passes. */
-static int connect_finish(PGconn *conn, apr_time_t deadline)
+static int given_up(const core_db_wait_t *wait, apr_time_t deadline)
 {
+    mpx_db_source_t *source = wait->source;
+    return mpx_monotonic() > deadline || (source && source->alive && !source->alive(source));
+}
+
+/* Drive PQconnectPoll until the connection stands, or will not. @return 0, and *late set to 1 when nobody answered */
+static int connect_finish(PGconn *conn, const core_db_wait_t *wait, int *late)
+{
+    apr_time_t deadline = mpx_monotonic() + wait->timeout;
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
-    while (state != PGRES_POLLING_OK) {
+
+    while (state == PGRES_POLLING_READING || state == PGRES_POLLING_WRITING) {
         struct pollfd fd = { PQsocket(conn), state == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0 };
-        apr_interval_time_t left = deadline - mpx_monotonic();
-        if (state == PGRES_POLLING_FAILED || fd.fd < 0 || left <= 0
-            || (poll(&fd, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)) {
+        int ready = fd.fd < 0 ? 0 : poll(&fd, 1, POLL_SLICE_MS);
+
+        if (fd.fd < 0 || (ready < 0 && errno != EINTR)) {
             return 0;
         }
-        state = PQconnectPoll(conn);
+        if (given_up(wait, deadline)) {
+            *late = 1;
+            return 0;
+        }
+        if (ready > 0) {
+            state = PQconnectPoll(conn);
+        }
     }
-    return 1;
+    return state == PGRES_POLLING_OK;
 }
 
 #define PARAMS_MAX 64
@@ -111,20 +125,20 @@ core_db_params_t *core_db_params(apr_pool_t *pool, const char *conninfo, const c
     return params;
 }
 
-mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, apr_interval_time_t timeout,
+mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, const core_db_wait_t *wait,
                                  const char **error, int *full)
 {
     PGconn *conn = PQconnectStartParams(params->names, params->values, 0);
-    int finished = 0;
+    int finished = 0, late = 0;
 
     *full = 0;
     if (conn && PQstatus(conn) != CONNECTION_BAD) {
         PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* with the SQLSTATE: words are in the server's language */
-        finished = connect_finish(conn, mpx_monotonic() + timeout);
+        finished = connect_finish(conn, wait, &late);
     }
     if (!finished) {
         const char *message = conn ? one_line(pool, PQerrorMessage(conn)) : "out of memory";
-        *error = *message ? message : "no answer in time";
+        *error = late ? apr_psprintf(pool, "no connection within %d ms", (int)apr_time_as_msec(wait->timeout)) : message;
         *full = strstr(message, " " TOO_MANY_CONNECTIONS ":") != NULL;
         PQfinish(conn);
         return NULL;
@@ -242,8 +256,7 @@ static core_db_outcome_e collect(mpx_db_t *db, apr_pool_t *pool, const core_db_w
 
     for (;;) {
         while (PQflush(db->conn) != 0 || PQisBusy(db->conn)) {
-            mpx_db_source_t *source = wait->source;
-            if (!turn(db->conn) || mpx_monotonic() > deadline || (source && source->alive && !source->alive(source))) {
+            if (!turn(db->conn) || given_up(wait, deadline)) {
                 PQclear(last);
                 core_db_break(db);
                 return CORE_DB_LOST;

@@ -31,9 +31,9 @@ mpx_db_t *core_db_connect(apr_pool_t *pool, const char *conninfo, const char **e
 /* A connection string, taken apart. @return NULL and *error when it is none */
 typedef struct core_db_params core_db_params_t;
 core_db_params_t *core_db_params(apr_pool_t *pool, const char *conninfo, const char **error);
-/* Connect, bounded by timeout. @param error one line for the log, set when NULL is returned
+/* Connect, bounded by the wait. @param error one line for the log, set when NULL is returned
  * @param full set to 1 when the server has answered that it takes no more connections: it is there; else to 0 */
-mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, apr_interval_time_t timeout,
+mpx_db_t *core_db_connect_params(apr_pool_t *pool, const core_db_params_t *params, const core_db_wait_t *wait,
                                  const char **error, int *full);
 /* Is the server process at the other end the one that the connection was made to? A pooler invents the process id that it
  * gives to its clients. @return 1 yes, 0 no (or no answer within the wait) */

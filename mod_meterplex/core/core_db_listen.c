@@ -5,9 +5,9 @@
 
 #include "core_db.h"
 
+#define LISTENER_NAME "meterplex listener"   /* what an administrator sees in pg_stat_activity */
 #define POOLED_RECHECK apr_time_from_sec(60) /* between two looks whether a pooler still stands in between */
-#define ALIVE_EVERY apr_time_from_msec(500)
-#define ALIVE_WAIT apr_time_from_msec(400)
+#define ALIVE_EVERY apr_time_from_msec(150)  /* who listens is told that often that nothing has been missed */
 
 typedef struct listener {
     struct listener *next;
@@ -15,7 +15,7 @@ typedef struct listener {
     apr_pool_t *pool;
     apr_pool_t *db_pool; /* the connection's own, destroyed with it */
     mpx_db_t *db;
-    apr_time_t checked;
+    apr_time_t heard;  /* all that was committed before has been told of */
     apr_time_t pooled; /* when a pooler was found in between; 0: none */
 } listener_t;
 
@@ -65,7 +65,8 @@ static listener_t *listener_of(const char *channel)
  * not to listen, and to say so. */
 static apr_status_t listener_connect(server_rec *s, listener_t *l, apr_pool_t *scratch)
 {
-    core_db_wait_t wait = { ALIVE_WAIT, NULL };
+    core_db_wait_t wait = core_db_brief();
+    const char *listen = apr_pstrcat(scratch, "SET application_name = '" LISTENER_NAME "'; LISTEN ", l->channel, NULL);
     core_db_error_t error;
     apr_time_t now = mpx_monotonic();
 
@@ -86,19 +87,20 @@ static apr_status_t listener_connect(server_rec *s, listener_t *l, apr_pool_t *s
         listener_close(l);
         return answered ? APR_ENOTIMPL : APR_EGENERAL;
     }
-    if (l->db == NULL
-        || core_db_script(l->db, scratch, &wait, apr_pstrcat(scratch, "LISTEN ", l->channel, NULL), &error) != CORE_DB_OK) {
+    now = mpx_monotonic();
+    if (l->db == NULL || core_db_script(l->db, scratch, &wait, listen, &error) != CORE_DB_OK) {
         listener_close(l);
         return APR_EGENERAL;
     }
     l->pooled = 0;
-    l->checked = mpx_monotonic();
+    l->heard = now;
     return APR_SUCCESS;
 }
 
 static apr_status_t listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout,
-                                mpx_listen_fn *fn, void *baton, int *reconnected)
+                                mpx_listen_fn *fn, void *baton, int *reconnected, apr_time_t *heard)
 {
+    apr_time_t now;
     listener_t *l = listener_of(channel);
 
     if (l->db == NULL) {
@@ -108,21 +110,25 @@ static apr_status_t listen_wait(mpx_job_t *job, const char *channel, apr_interva
         }
         *reconnected = 1;
     }
-    /* A connection can be lost without a sign (a cut route): ask for one twice a second. */
+    /* A connection can be lost without a sign (a cut route), and its server's process may be held up or behind with telling.
+     * Before it answers a statement it tells what had been committed when that came. */
+    now = mpx_monotonic();
     if (core_db_notifications(l->db, timeout, fn, baton) < 0
-        || (mpx_monotonic() - l->checked > ALIVE_EVERY && !core_db_answers(l->db, job->pool))) {
+        || (now - l->heard > ALIVE_EVERY
+            && (!core_db_answers(l->db, job->pool) || core_db_notifications(l->db, 0, fn, baton) < 0))) {
         listener_close(l);
         return APR_EGENERAL;
     }
-    if (mpx_monotonic() - l->checked > ALIVE_EVERY) {
-        l->checked = mpx_monotonic();
+    if (now - l->heard > ALIVE_EVERY) {
+        l->heard = now;
     }
+    *heard = l->heard;
     return APR_SUCCESS;
 }
 
 apr_status_t mpx_listen_wait(mpx_job_t *job, const char *channel, apr_interval_time_t timeout, mpx_listen_fn *fn,
-                             void *baton, int *reconnected)
+                             void *baton, int *reconnected, apr_time_t *heard)
 {
     *reconnected = 0;
-    return core_db_stopping() ? APR_EGENERAL : listen_wait(job, channel, timeout, fn, baton, reconnected);
+    return core_db_stopping() ? APR_EGENERAL : listen_wait(job, channel, timeout, fn, baton, reconnected, heard);
 }

@@ -5,8 +5,9 @@
  * child, the opener, takes connections from mod_dbd and returns them; request threads borrow from the short list that it
  * keeps, with a deadline, and give back in microseconds. A second thread, the pulse, asks the server for a sign of life
  * on a connection of its own while statements are waited for. When it fails, every waiting request ends at once and new
- * ones are refused at once, until the opener has found the database again. So the API answers within a second whatever
- * the database does, while a slow statement on a healthy database may take its time.
+ * ones are refused at once, until the pulse is felt again and the opener has got a connection: a server that answers and
+ * has no room for us is as good as away. So the API answers within a second whatever the database does, while a slow
+ * statement on a healthy database may take its time.
  */
 #include "core_private.h"
 
@@ -21,12 +22,14 @@
 #define BORROW_WAIT apr_time_from_msec(700)
 #define PULSE_INTERVAL apr_time_from_msec(200)
 #define PULSE_DEADLINE apr_time_from_msec(400)
-#define RETRY_INTERVAL apr_time_from_msec(250)
-#define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
-#define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
-#define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
-#define SETTLING apr_time_from_sec(5)      /* after trouble: connections are made, the server recovers */
-#define QUIET_TURNS 5                      /* while nothing is asked of the database, the pulse is taken once a second */
+#define CONNECT_DEADLINE apr_time_from_sec(2) /* a connection takes several round trips, and the database may be far away */
+#define CONNECT_SPREAD 4                      /* what the last one took, this many times over, is enough for the next, */
+#define PULSE_SPREAD 2                        /* and this for an answer */
+#define OPEN_PAUSE apr_time_from_msec(100)    /* after a connection that could not be had */
+#define MORE_PAUSE apr_time_from_sec(1)       /* the same where there are others */
+#define STOP_PATIENCE apr_time_from_sec(1)    /* for transactions that run when a child ends */
+#define SETTLING apr_time_from_sec(5)         /* after trouble: connections are made, the server recovers */
+#define QUIET_TURNS 5                         /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define POOL_MAX 64
@@ -59,6 +62,7 @@ typedef struct db_pool {
     apr_time_t last_ok;               /* when a connection was last given back in order: proof that the database is there;
                                        * this and all other times here are of mpx_monotonic() */
     int ndead, nidle, open, max, waiting, borrowed, stopping;
+    int proof;                      /* there is a pulse, and the opener is to get a connection that proves the rest */
     const core_db_params_t *params; /* DBDParams: for the connections that are not mod_dbd's */
     mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
@@ -84,13 +88,16 @@ static void unlock(db_pool_t *p)
     apr_thread_mutex_unlock(p->mutex);
 }
 
-static mpx_metric_t metric_up = -1; /* shared: what the child that looked last has seen */
+static mpx_metric_t metric_up = -1;      /* shared: what the child that looked last has seen */
+static mpx_metric_t metric_connect = -1; /* shared: what the last connection took to make; 0: not known */
 
 void core_db_metrics_open(void)
 {
     metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last "
                                                           "has seen it.",
                                  NULL);
+    metric_connect = mpx_metric_gauge_seconds("meterplex_database_connect_seconds",
+                                              "What the last connection to PostgreSQL took to make.", NULL);
     mpx_metric_set(metric_up, 1); /* until somebody has looked */
 }
 
@@ -106,6 +113,7 @@ static void set_down(db_pool_t *p, int down, const char *why)
     if (p->down != down && !(p->stopping && !down)) { /* who ends has told its jobs so for good */
         mpx_metric_set(metric_up, !down);
         p->down = down;
+        p->proof = 0;
         __atomic_store_n(&p->trouble, mpx_monotonic(), __ATOMIC_RELAXED);
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
                      down ? "is away" : "is back", why);
@@ -168,12 +176,23 @@ static void discard_idle(db_pool_t *p)
     }
 }
 
+/* A time that is enough for a database that is near, or so many times what the last connection took to make: that says how
+ * far away it is. Of the whole node, so that a child that has just begun knows what is far and what hangs.
+ * @return at most CONNECT_DEADLINE */
+static apr_interval_time_t stretched(apr_interval_time_t enough, int spread)
+{
+    apr_interval_time_t far = mpx_metric_value(metric_connect) * spread;
+
+    far = far < CONNECT_DEADLINE ? far : CONNECT_DEADLINE;
+    return far > enough ? far : enough;
+}
+
 /* --- What requests call ------------------------------------------------------------------------------------------------ */
 
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
 {
     db_pool_t *p = (db_pool_t *)self;
-    apr_time_t deadline = mpx_monotonic() + BORROW_WAIT;
+    apr_time_t deadline = mpx_monotonic() + stretched(BORROW_WAIT, PULSE_SPREAD);
     apr_status_t rv = APR_SUCCESS;
 
     lock(p);
@@ -273,9 +292,23 @@ static void pool_log(mpx_db_source_t *self, int severity, const char *kind, cons
 
 /* --- The opener ---------------------------------------------------------------------------------------------------------- */
 
+/* For waits that are no request's: on whether the database is there they must not depend. */
+static int until_the_end(mpx_db_source_t *self)
+{
+    return !core_db_stopping();
+}
+
+static mpx_db_source_t unconcerned = { NULL, NULL, until_the_end, NULL, STATEMENT_TIMEOUT };
+
+core_db_wait_t core_db_brief(void)
+{
+    core_db_wait_t wait = { stretched(PULSE_DEADLINE, PULSE_SPREAD), &unconcerned };
+    return wait;
+}
+
 int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
 {
-    core_db_wait_t wait = { PULSE_DEADLINE, NULL };
+    core_db_wait_t wait = core_db_brief();
     core_db_error_t error;
     return core_db_script(db, pool, &wait, "SELECT 1", &error) == CORE_DB_OK;
 }
@@ -300,6 +333,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     }
     lock(p);
     db = core_db_adopt(dbd->pool, native, dbd);
+    p->proof = 0;
     p->open++;
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = mpx_monotonic();
@@ -307,20 +341,14 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     unlock(p);
 }
 
-/* The database is known to be away: look for it, without mod_dbd, which writes two lines at each failure. */
-static void seek(db_pool_t *p, apr_pool_t *scratch)
+/* There is a pulse again: with a connection, the database is back. One that was given back in order since does as well. */
+static void come_back(db_pool_t *p, apr_pool_t *scratch)
 {
-    mpx_db_t *probe;
-    const char *error;
-    int full;
-
-    discard_idle(p);
-    probe = core_db_connect_params(scratch, p->params, PULSE_DEADLINE, &error, &full);
-    if (probe) {
-        if (core_db_answers(probe, scratch)) {
-            set_down(p, 0, "it answers");
-        }
-        core_db_close(probe);
+    if (p->nidle == 0) {
+        open_one(p, scratch);
+    }
+    if (p->nidle > 0) {
+        set_down(p, 0, "it answers");
     }
 }
 
@@ -339,10 +367,11 @@ static void close_unused(db_pool_t *p)
     }
 }
 
-/* Under the mutex: does somebody wait for a connection that there might be? */
+/* Under the mutex: is a connection wanted that there might be? */
 static int is_needed(const db_pool_t *p)
 {
-    return p->waiting > p->nidle && p->open < p->max;
+    return p->down ? p->proof && (p->nidle > 0 || p->open < p->max)
+                   : (p->proof || p->waiting > p->nidle) && p->open < p->max;
 }
 
 static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
@@ -353,27 +382,25 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     lock(p);
     while (!p->stopping) {
-        int down = p->down, needed;
         apr_interval_time_t pause = p->open_after - mpx_monotonic();
-        if (down) {
-            apr_thread_cond_timedwait(p->wanted, p->mutex, RETRY_INTERVAL);
-        }
-        else if (p->ndead == 0 && (!is_needed(p) || pause > 0)) {
+        int down, needed;
+        if (p->ndead == 0 && (!is_needed(p) || pause > 0)) {
             apr_thread_cond_timedwait(p->wanted, p->mutex, is_needed(p) ? pause : apr_time_from_sec(1));
         }
         if (p->stopping) {
             break;
         }
+        down = p->down;
         needed = is_needed(p) && mpx_monotonic() >= p->open_after;
         unlock(p);
         bury_dead(p);
-        if (down) {
-            seek(p, scratch);
+        if (needed && down) {
+            come_back(p, scratch);
         }
         else if (needed) {
             open_one(p, scratch);
         }
-        else {
+        else if (!down) {
             close_unused(p);
         }
         apr_pool_clear(scratch);
@@ -405,6 +432,20 @@ typedef enum pulse { NO_PULSE,
                      PULSE,
                      NO_ROOM } pulse_e; /* NO_ROOM: the server is there and takes no more connections */
 
+/* As far as nobody knows, and while the database is looked for, it may be far away. */
+static mpx_db_t *connect_one(db_pool_t *p, apr_pool_t *pool, const char **error, int *full)
+{
+    int near = !p->down && mpx_metric_value(metric_connect) != 0;
+    core_db_wait_t wait = { near ? stretched(PULSE_DEADLINE, CONNECT_SPREAD) : CONNECT_DEADLINE, &unconcerned };
+    apr_time_t begun = mpx_monotonic();
+    mpx_db_t *db = core_db_connect_params(pool, p->params, &wait, error, full);
+
+    if (db) {
+        mpx_metric_set(metric_connect, mpx_monotonic() - begun);
+    }
+    return db;
+}
+
 /* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use,
  * by the very requests that hang.
  * @param why  set when there is no pulse */
@@ -416,7 +457,7 @@ static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
     int full;
 
     apr_pool_create_unmanaged_ex(&own, NULL, NULL); /* gone with it, or with the failure to make it */
-    fresh = core_db_connect_params(own, p->params, PULSE_DEADLINE, &error, &full);
+    fresh = connect_one(p, own, &error, &full);
     if (fresh == NULL) {
         *why = apr_pstrdup(scratch, error);
         apr_pool_destroy(own);
@@ -436,11 +477,62 @@ static pulse_e feel(db_pool_t *p, apr_pool_t *scratch, const char **why)
         if (core_db_answers(p->heart, scratch)) {
             return PULSE;
         }
-        if (mpx_monotonic() - begun > PULSE_DEADLINE / 2) {
+        if (mpx_monotonic() - begun > stretched(PULSE_DEADLINE, PULSE_SPREAD) / 2) {
             return NO_PULSE;
         }
     }
     return heart_make(p, scratch, why);
+}
+
+/* How many connections there are that somebody uses or can use. */
+static int count_usable(db_pool_t *p)
+{
+    int i, n;
+
+    lock(p);
+    n = p->borrowed;
+    for (i = 0; i < p->nidle; i++) {
+        n += core_db_usable(p->idle[i].db);
+    }
+    unlock(p);
+    return n;
+}
+
+/* A server that has no room for a pulse says that it is there: that is enough for who has connections to it. */
+static pulse_e look(db_pool_t *p, apr_pool_t *scratch, const char **why)
+{
+    pulse_e pulse = feel(p, scratch, why);
+    return pulse == NO_ROOM && count_usable(p) == 0 ? NO_PULSE : pulse;
+}
+
+/* Whoever has seen the database away may not be there any more. Against that stands who has a connection, or gets one. */
+static void speak_up(db_pool_t *p)
+{
+    lock(p);
+    if (p->open > 0 && !p->down) {
+        mpx_metric_set(metric_up, 1);
+    }
+    else if (mpx_metric_value(metric_up) == 0) {
+        p->proof = 1;
+        apr_thread_cond_signal(p->wanted);
+    }
+    unlock(p);
+}
+
+/* What the pulse says while the database is down. */
+static void look_for(db_pool_t *p, apr_pool_t *scratch)
+{
+    const char *why;
+    int found;
+
+    if (!p->proof) {
+        discard_idle(p);
+    }
+    found = feel(p, scratch, &why) == PULSE;
+    lock(p);
+    p->proof = found && p->down;
+    apr_thread_cond_signal(p->wanted);
+    unlock(p);
 }
 
 static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
@@ -453,12 +545,16 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     for (turn = 0; !p->stopping; turn++) {
-        if (!p->down && ((p->borrowed > 0 && pulse != NO_ROOM) || turn % QUIET_TURNS == 0)) {
+        int awaited = p->borrowed > 0 || p->waiting > 0;
+        if (p->down) {
+            look_for(p, scratch);
+        }
+        else if ((awaited && pulse != NO_ROOM) || turn % QUIET_TURNS == 0) {
             const char *why = "no sign of life";
             begun = mpx_monotonic();
-            pulse = feel(p, scratch, &why);
+            pulse = look(p, scratch, &why);
             if (pulse != NO_PULSE) {
-                mpx_metric_set(metric_up, 1); /* whoever has seen it away may not be there any more */
+                speak_up(p);
             }
             /* A pulse that fails while statements succeed is about its own connection. */
             else if (p->last_ok < begun) {
@@ -613,12 +709,11 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
     /* mod_dbd's pool lives in a child of pchild, which is destroyed before pchild's cleanups run: only a pre-cleanup hands
      * connections back in time. With one still out, apr_reslist aborts the process. */
     apr_pool_pre_cleanup_register(pchild, p, pool_stop);
+    db_pool = p; /* its threads ask whether it stops */
     if (ap_thread_create(&p->opener, NULL, opener_main, p, own) != APR_SUCCESS
         || ap_thread_create(&p->pulse, NULL, pulse_main, p, own) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the threads of the database pool cannot be started");
-        return;
     }
-    db_pool = p;
 }
 
 /* Before child_init (in the parent) there is no database to be had. */
@@ -642,7 +737,7 @@ mpx_db_t *core_db_extra(apr_pool_t *pool)
 {
     const char *error;
     int full;
-    return core_db_connect_params(pool, db_pool->params, PULSE_DEADLINE, &error, &full);
+    return connect_one(db_pool, pool, &error, &full);
 }
 
 void core_db_lock(void)

@@ -12,7 +12,7 @@ static int nparts;
 static mpx_health_e database_health(apr_pool_t *pool, const char **detail)
 {
     if (core_db_seen_down()) {
-        *detail = "PostgreSQL does not answer";
+        *detail = "PostgreSQL does not answer, or takes no connections";
         return MPX_HEALTH_DOWN;
     }
     return MPX_HEALTH_OK;

@@ -15,8 +15,9 @@ static const double bounds[BUCKETS - 1] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 
 typedef enum { KIND_COUNTER,
                KIND_GAUGE,
+               KIND_SECONDS,
                KIND_HISTOGRAM } kind_e;
-static const char *const kind_names[] = { "counter", "gauge", "histogram" };
+static const char *const kind_names[] = { "counter", "gauge", "gauge", "histogram" };
 
 typedef struct directory_entry {
     apr_uint64_t hash; /* 0: free */
@@ -125,6 +126,11 @@ mpx_metric_t mpx_metric_gauge(const char *name, const char *help, const char *la
     return enrol(KIND_GAUGE, name, help, labels);
 }
 
+mpx_metric_t mpx_metric_gauge_seconds(const char *name, const char *help, const char *labels)
+{
+    return enrol(KIND_SECONDS, name, help, labels);
+}
+
 mpx_metric_t mpx_metric_histogram(const char *name, const char *help, const char *labels)
 {
     return enrol(KIND_HISTOGRAM, name, help, labels);
@@ -177,7 +183,7 @@ static int by_name(const void *a, const void *b)
 
 static void visit_one(const series_t *m, mpx_metric_visit_fn *visit, void *baton)
 {
-    mpx_metric_sample_t sample = { m->name, m->help, kind_names[m->kind], m->labels, 0, NULL, NULL, 0, 0 };
+    mpx_metric_sample_t sample = { m->name, m->help, kind_names[m->kind], m->labels, 0, 0, NULL, NULL, 0, 0 };
     apr_uint64_t cumulative[BUCKETS], n = 0;
     int b;
 
@@ -192,6 +198,7 @@ static void visit_one(const series_t *m, mpx_metric_visit_fn *visit, void *baton
         sample.sum_us = __atomic_load_n(&m->words[BUCKETS], __ATOMIC_RELAXED);
     }
     else {
+        sample.is_time = m->kind == KIND_SECONDS;
         sample.value = (apr_int64_t)__atomic_load_n(m->words, __ATOMIC_RELAXED);
     }
     visit(&sample, baton);

@@ -49,8 +49,9 @@ int core_db_check(apr_pool_t *ptemp, server_rec *s); /* check_config: mod_dbd th
 void core_db_child_init(apr_pool_t *pool, server_rec *s);
 mpx_db_source_t *core_db_source(void);
 int core_db_stopping(void);                              /* the child ends, or there is no pool */
-mpx_db_t *core_db_extra(apr_pool_t *pool);               /* a connection outside mod_dbd's pool, within 0.4 s, or NULL */
-int core_db_answers(mpx_db_t *db, apr_pool_t *pool);     /* within 0.4 s */
+mpx_db_t *core_db_extra(apr_pool_t *pool);               /* a connection outside mod_dbd's pool, within 2 s, or NULL */
+int core_db_answers(mpx_db_t *db, apr_pool_t *pool);     /* within core_db_brief() */
+struct core_db_wait core_db_brief(void);                 /* 0.4 s, or what the distance asks for; ends when the child does */
 void core_db_lock(void);                                 /* the pool's mutex */
 void core_db_unlock(void);
 void core_db_listeners_close(void);                      /* core_db_listen.c; no job runs any more */

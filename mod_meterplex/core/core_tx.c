@@ -247,6 +247,7 @@ static apr_status_t attempt(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *bod
 static apr_status_t run(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *body, void *baton, int outer)
 {
     mpx_problem_t before = call->problem;
+    apr_time_t begun = mpx_monotonic();
     int tries = 0, lost_once = 0;
 
     for (;;) {
@@ -261,8 +262,9 @@ static apr_status_t run(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *body, v
             jitter = id.b[15];
             apr_sleep(apr_time_from_msec(tries * 5) + jitter * 40); /* spreads the contenders */
         }
-        else if (lost_before_commit && !lost_once) {
-            lost_once = 1;
+        else if (lost_before_commit && !lost_once
+                 && (call->patience == 0 || mpx_monotonic() - begun < apr_time_from_msec(call->patience))) {
+            lost_once = 1; /* a connection that was closed meanwhile; who is in a hurry does not wait for silence twice */
         }
         else {
             return rv;

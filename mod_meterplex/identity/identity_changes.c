@@ -2,7 +2,7 @@
  *
  * Revocation: commands NOTIFY in their transaction; the job listens on a connection of its own and drops what has changed. A
  * look-up that read the row before cannot store it any more (lib/mpx_cache.h). Whenever the connection was made anew,
- * everything remembered is looked up again at its next use. While there is none, records are believed for a second only
+ * everything remembered is looked up again at its next use. While there is none, records are believed for 0.8 s only
  * (identity_principals.c), so that a revocation is heeded within a second all the same.
  */
 #include "identity_private.h"
@@ -39,16 +39,17 @@ static void on_change(const char *payload, void *baton)
 static apr_status_t learn_changes(mpx_job_t *job, void *baton)
 {
     int reconnected;
-    apr_status_t rv = mpx_listen_wait(job, CHANNEL, LISTEN_WAIT, on_change, NULL, &reconnected);
+    apr_time_t heard;
+    apr_status_t rv = mpx_listen_wait(job, CHANNEL, LISTEN_WAIT, on_change, NULL, &reconnected, &heard);
 
     if (reconnected) {
         mpx_cache_doubt(identity_cache());
     }
     if (rv == APR_SUCCESS) {
-        mpx_cache_heard(identity_cache(), apr_time_now());
+        mpx_cache_heard(identity_cache(), heard);
     }
     else if (rv == APR_ENOTIMPL) {
-        mpx_cache_heard(identity_cache(), -apr_time_now()); /* long ago, for those who believe; and why, for the health */
+        mpx_cache_heard(identity_cache(), -mpx_monotonic()); /* long ago, for those who believe; and why, for the health */
     }
     return APR_SUCCESS;
 }
@@ -133,7 +134,7 @@ static mpx_health_e principals_health(apr_pool_t *pool, const char **detail)
 {
     apr_time_t heard = mpx_cache_heard_at(identity_cache());
 
-    if (apr_time_now() - (heard < 0 ? -heard : heard) < LISTEN_LOST) {
+    if (mpx_monotonic() - (heard < 0 ? -heard : heard) < LISTEN_LOST) {
         *detail = heard < 0 ? "a connection pooler carries no LISTEN; API keys are looked up every second" : NULL;
         return MPX_HEALTH_OK;
     }

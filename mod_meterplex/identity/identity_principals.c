@@ -1,7 +1,7 @@
 /* identity_principals.c: who a key is, remembered in shared memory (lib/mpx_cache.h).
  *
  * A key's digest is looked up in a table that all children share; only a miss asks PostgreSQL, once for all requests of the
- * node that wait for it. A record is believed for MeterplexPrincipalTTL; for one second only while revocations cannot be
+ * node that wait for it. A record is believed for MeterplexPrincipalTTL; for 0.8 s only while revocations cannot be
  * heard (identity_changes.c); and until its next use after they could not.
  *
  * What when a record is due and no answer comes?
@@ -21,11 +21,11 @@
 #include "identity_sql.h"
 
 #define UNKNOWN_TTL apr_time_from_sec(5)
-#define WAIT_FOR_ANOTHER apr_time_from_sec(1)
-#define HEARING apr_time_from_sec(1) /* the listener vouches several times a second */
+#define HEARING apr_time_from_msec(800) /* the listener vouches several times a second */
 #define DEAF_TTL apr_time_from_msec(800)
-#define PATIENCE_KNOWN 200        /* ms to wait for a lock where there is an old record */
+#define PATIENCE_KNOWN 200        /* ms to wait for another's answer and for locks where there is an old record */
 #define PATIENCE_UNKNOWN 700      /* and where there is none */
+#define PATIENCE_LEFT 50          /* for locks, after all of that went by waiting for another */
 #define VAIN apr_time_from_sec(1) /* after a look-up in vain, the next ones are spared for so long */
 #define KEYS_MAX 8
 
@@ -45,9 +45,9 @@ mpx_cache_t *identity_cache(void)
     return cache;
 }
 
-int identity_changes_heard(apr_time_t now)
+int identity_changes_heard(void)
 {
-    return now - mpx_cache_heard_at(cache) < HEARING;
+    return mpx_monotonic() - mpx_cache_heard_at(cache) < HEARING;
 }
 
 /* Of a UUIDv7 the second half is random. */
@@ -217,7 +217,7 @@ typedef enum recalled { NOT_REMEMBERED,
 static recalled_e weigh(const identity_record_t *record, int doubtful, apr_time_t now)
 {
     apr_interval_time_t age = now - record->asked_at;
-    int heard = identity_changes_heard(now);
+    int heard = identity_changes_heard();
 
     if (mpx_database_down()) {
         return BELIEVED;
@@ -251,12 +251,12 @@ static void remember(const lookup_t *l, const mpx_cache_ticket_t *ticket)
     identity_record_store(ticket, l->digest, &l->packed, l->len);
 }
 
-/* Wait while another request asks for the same digest. @return 1 when its answer is here, 0 when the caller is to ask;
- * *claimed then says whether others wait for the caller */
-static int wait_for_another(const unsigned char *digest, identity_packed_t *packed, apr_size_t *len, int *claimed)
+/* Wait while another request asks for the same digest.
+ * @param deadline monotonic
+ * @return 1 when its answer is here, 0 when the caller is to ask; *claimed then says whether others wait for the caller */
+static int wait_for_another(const unsigned char *digest, apr_time_t deadline, identity_packed_t *packed, apr_size_t *len,
+                            int *claimed)
 {
-    apr_time_t deadline = apr_time_now() + WAIT_FOR_ANOTHER;
-
     while (!(*claimed = mpx_cache_claim(cache, digest, apr_time_now()))) {
         recalled_e recalled;
         apr_sleep(apr_time_from_msec(1));
@@ -268,7 +268,7 @@ static int wait_for_another(const unsigned char *digest, identity_packed_t *pack
             *len = 0;
             return 1;
         }
-        if (apr_time_now() >= deadline || mpx_database_down()) {
+        if (mpx_monotonic() >= deadline || mpx_database_down()) {
             break;
         }
     }
@@ -281,10 +281,11 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, int patie
 {
     lookup_t *l;
     mpx_cache_ticket_t ticket;
-    int claimed;
+    apr_time_t deadline = mpx_monotonic() + apr_time_from_msec(patience);
+    int claimed, left;
     apr_status_t rv;
 
-    if (wait_for_another(digest, packed, len, &claimed)) {
+    if (wait_for_another(digest, deadline, packed, len, &claimed)) {
         return APR_SUCCESS;
     }
     mpx_metric_add(metric_miss, 1);
@@ -292,7 +293,8 @@ static apr_status_t ask(mpx_call_t *call, const unsigned char *digest, int patie
     l->digest = digest;
     ticket = mpx_cache_ticket(cache);
     /* on the primary: a replica may not know of a revocation yet */
-    call->patience = patience;
+    left = (int)apr_time_as_msec(deadline - mpx_monotonic());
+    call->patience = left > PATIENCE_LEFT ? left : PATIENCE_LEFT;
     call->unreachable = call->unreachable && call->gave_up;
     rv = mpx_tx_run(call, MPX_TX_WRITE, lookup_in, l);
     call->patience = 0;
@@ -456,7 +458,7 @@ static int open_cache(server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "MeterplexSharedMemory is too small to hold principals");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    mpx_cache_heard(cache, apr_time_now()); /* there is nothing yet that could be untrue */
+    mpx_cache_heard(cache, mpx_monotonic()); /* there is nothing yet that could be untrue */
     mpx_cache_stats(cache, &stats);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, s, "principals: room for %" APR_UINT64_T_FMT " API keys", stats.capacity);
     return OK;

@@ -49,7 +49,7 @@ int identity_record_store(const mpx_cache_ticket_t *ticket, const unsigned char 
 void identity_principals_want(void);                            /* pre_config */
 int identity_principals_open(apr_pool_t *pconf, server_rec *s); /* post_config: cache, subkeys, metrics, jobs */
 mpx_cache_t *identity_cache(void);
-int identity_changes_heard(apr_time_t now);                     /* do revocations arrive? */
+int identity_changes_heard(void);                               /* do revocations arrive? */
 /* Drop what is remembered, of this node; other nodes learn by notification. */
 void identity_forget_key(const mpx_uuid_t *key);
 void identity_forget_tenant(const mpx_uuid_t *tenant);

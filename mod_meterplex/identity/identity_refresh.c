@@ -114,7 +114,7 @@ static apr_status_t refresh(mpx_job_t *job, void *baton)
     apr_status_t rv = APR_SUCCESS;
     int i;
 
-    if (sweep.ttl < TTL_LEAST || mpx_database_down() || !identity_changes_heard(now)) {
+    if (sweep.ttl < TTL_LEAST || mpx_database_down() || !identity_changes_heard()) {
         return APR_SUCCESS;
     }
     buckets_in_all = mpx_cache_walk(identity_cache(), &next_bucket, share, visit, &sweep);

@@ -162,10 +162,11 @@ typedef void (mpx_listen_fn)(const char *payload, void *baton);
 /* Wait up to timeout for NOTIFY on a channel, on a connection of this child kept for it. For jobs only, from one thread for
  * each channel.
  * @param reconnected  set when the connection was made anew: what was notified meanwhile is unknown
+ * @param heard        monotonic: of what was committed up to then, fn has been told all (by this connection; set on success)
  * @return APR_SUCCESS; APR_EGENERAL when there is no connection now; APR_ENOTIMPL when a connection pooler stands in
  * between, through which nothing would be heard */
 MPX_DECLARE(apr_status_t) mpx_listen_wait(struct mpx_job *job, const char *channel, apr_interval_time_t timeout,
-                                          mpx_listen_fn *fn, void *baton, int *reconnected);
+                                          mpx_listen_fn *fn, void *baton, int *reconnected, apr_time_t *heard);
 
 /* --- Shared memory -------------------------------------------------------------------------------------------------------- */
 
@@ -211,6 +212,8 @@ typedef int mpx_metric_t; /* index into the shared segment; -1: the table is ful
  * @param labels  as exposed: `result="ok"`, or NULL */
 MPX_DECLARE(mpx_metric_t) mpx_metric_counter(const char *name, const char *help, const char *labels);
 MPX_DECLARE(mpx_metric_t) mpx_metric_gauge(const char *name, const char *help, const char *labels);
+/* One that is set in microseconds, and exposed in seconds. */
+MPX_DECLARE(mpx_metric_t) mpx_metric_gauge_seconds(const char *name, const char *help, const char *labels);
 MPX_DECLARE(mpx_metric_t) mpx_metric_histogram(const char *name, const char *help, const char *labels); /* seconds */
 MPX_DECLARE(void) mpx_metric_add(mpx_metric_t metric, apr_uint64_t n);
 MPX_DECLARE(void) mpx_metric_set(mpx_metric_t metric, apr_int64_t value);
@@ -220,6 +223,7 @@ MPX_DECLARE(void) mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us
 typedef struct mpx_metric_sample {
     const char *name, *help, *type, *labels; /* type: "counter", "gauge", "histogram" */
     apr_int64_t value;
+    int is_time;                             /* the value is in microseconds */
     const apr_uint64_t *buckets;             /* histogram: cumulative, nbuckets of them, the last is +Inf */
     const double *bounds;                    /* histogram: nbuckets - 1 upper bounds in seconds */
     int nbuckets;

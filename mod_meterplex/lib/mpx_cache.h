@@ -69,7 +69,7 @@ void mpx_cache_doubt(mpx_cache_t *cache);
 int mpx_cache_claim(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST], apr_time_t now);
 void mpx_cache_release(mpx_cache_t *cache, const unsigned char digest[MPX_CACHE_DIGEST]);
 
-/* When somebody last vouched that drops arrive here (a word of the caller's; 0 at first). */
+/* Up to when somebody vouches that drops have arrived here (a word of the caller's; 0 at first). */
 void mpx_cache_heard(mpx_cache_t *cache, apr_time_t now);
 apr_time_t mpx_cache_heard_at(mpx_cache_t *cache);
 

@@ -94,6 +94,11 @@ static void visit(const mpx_metric_sample_t *m, void *baton)
     if (m->buckets) {
         write_histogram(s, m);
     }
+    else if (m->is_time) {
+        line(s,
+             apr_psprintf(s->pool, "%s%s%s%s %.6f\n", m->name, m->labels ? "{" : "", m->labels ? m->labels : "",
+                          m->labels ? "}" : "", (double)m->value / APR_USEC_PER_SEC));
+    }
     else {
         line(s,
              apr_psprintf(s->pool, "%s%s%s%s %" APR_INT64_T_FMT "\n", m->name, m->labels ? "{" : "",

@@ -203,6 +203,43 @@ START_TEST(a_revocation_is_heeded_though_the_listening_child_dies)
 }
 END_TEST
 
+/* @return the process id of the server's process that tells a listener, the nth */
+static pid_t teller(int n)
+{
+    return (pid_t)atoi(h_sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'meterplex listener' ORDER BY pid "
+                             "OFFSET %d LIMIT 1",
+                             n));
+}
+
+START_TEST(a_revocation_is_heeded_though_its_teller_is_held_up)
+{
+    pid_t tellers[2];
+
+    H_WAIT(5, (tellers[0] = teller(0)) > 0 && (tellers[1] = teller(1)) > 0);
+    for (int round = 0; round < 8; round++) {
+        const char *id, *key = h_key(tenant, "demo:read", NULL, &id);
+        long long since;
+        int deleted;
+
+        for (int i = 0; i < 20; i++) {
+            ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 200);
+        }
+        kill(tellers[0], SIGSTOP);
+        kill(tellers[1], SIGSTOP);
+        deleted = h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(), NULL)->status;
+        for (since = h_now_ms(); h_now_ms() < since + 2000 && status_at(second, "/gated", key) != 401; h_pause()) {
+        }
+        since = h_now_ms() - since;
+        kill(tellers[0], SIGCONT);
+        kill(tellers[1], SIGCONT);
+        ck_assert_int_eq(deleted, 204);
+        ck_assert_msg(since < 950, "round %d: still served after %lld ms", round, since);
+        /* each notices by itself, and makes a new one */
+        H_WAIT(5, (tellers[0] = teller(0)) > 0 && (tellers[1] = teller(1)) > 0);
+    }
+}
+END_TEST
+
 static long lookups(void)
 {
     static const char name[] = "meterplex_principal_lookups_total{result=\"database\"} ";
@@ -332,6 +369,7 @@ int main(void)
     tcase_add_test(tcase, a_location_asks_for_a_tenant);
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
+    tcase_add_test(tcase, a_revocation_is_heeded_though_its_teller_is_held_up);
     tcase_add_test(tcase, the_longest_key_is_remembered_too);
     tcase_add_test(tcase, a_revocation_is_heeded_though_the_listening_child_dies);
     tcase_add_test(tcase, what_was_missed_while_nobody_listened_is_looked_up);

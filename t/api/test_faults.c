@@ -270,7 +270,8 @@ END_TEST
 
 static int listening_since(const char *time)
 {
-    return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %%' AND backend_start > '%s'",
+    return atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meterplex listener' "
+                      "AND backend_start > '%s'",
                       time))
         > 0;
 }
@@ -298,7 +299,7 @@ START_TEST(connections_that_were_ended_serve_nobody)
         load_end(load, pids, 24);
         h_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'meterplex'");
         H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'meterplex' "
-                             "AND query LIKE 'LISTEN %%'"))
+                             "AND application_name = 'meterplex listener'"))
                    > 0);
         for (int i = 0; i < 60; i++) {
             h_expect(h_get("/v1/meters", key), 200);

@@ -98,6 +98,11 @@ const char *h_sql_state(const char *role, const char *sql);
  * @return its port on 127.0.0.1 */
 int h_pooler_start(int connections);
 
+/* A relay to that PostgreSQL which holds back all that passes, as a long way would. For up() only: it ends with the
+ * program that made it.
+ * @param delay milliseconds, each way @return its port on 127.0.0.1 */
+int h_relay_start(int delay);
+
 /* --- httpd -------------------------------------------------------------------------------------------------------- */
 
 typedef struct h_httpd {

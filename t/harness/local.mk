@@ -9,7 +9,8 @@ libharness_la_SOURCES = \
 	t/harness/h_json.c \
 	t/harness/h_main.c \
 	t/harness/h_postgres.c \
-	t/harness/h_process.c
+	t/harness/h_process.c \
+	t/harness/h_relay.c
 libharness_la_CPPFLAGS = -D_GNU_SOURCE $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) \
 	-DMPX_BUILDDIR='"$(abs_top_builddir)"' -DMPX_SRCDIR='"$(abs_top_srcdir)"' -DMPX_HTTPD='"$(HTTPD)"' \
 	-DMPX_HTTPD_MODULEDIR='"$(HTTPD_MODULEDIR)"' -DMPX_PRELOAD='"$(SANITIZER_PRELOAD)"'

@@ -1,0 +1,147 @@
+/* Where the database stands, and what it lets in: far away, and full. */
+#include "harness.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAY 140 /* ms to the far database: two such are a round trip, and a connection takes two of those */
+
+static const char gate[] = "StartServers 2\n<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n"
+                           "</Location>\n";
+static h_httpd_t *far;
+
+static void up(void)
+{
+    h_up(gate);
+    far = h_httpd_make("far", 1,
+                       h_format("%sDBDParams \"host=127.0.0.1 port=%d dbname=meterplex user=meterplex\"\n", gate,
+                                h_relay_start(WAY)));
+    h_httpd_start(far);
+}
+
+static int far_says(const char *path, const char *key)
+{
+    h_request_t request = { .httpd = far, .path = path, .key = key };
+    return h_send(&request)->status;
+}
+
+static double connecting(void)
+{
+    h_request_t request = { .httpd = far, .path = "/metrics", .key = h_admin_key() };
+    const h_response_t *r = h_send(&request);
+    const char *line = r->status == 200 ? strstr(r->body, "\nmeterplex_database_connect_seconds ") : NULL;
+
+    return line ? atof(strchr(line + 1, ' ')) : 0;
+}
+
+START_TEST(a_far_database_is_there)
+{
+    const char *key = h_key(h_tenant("far"), "demo:read meters:read", NULL, NULL);
+
+    H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/gate/", key) == 404);
+    H_WAIT(10, far_says("/v1/meters", key) == 200);
+    ck_assert_msg(connecting() >= 4 * WAY / 1000.0, "connecting took %g s", connecting());
+    for (int reload = 0; reload < 3; reload++) {
+        long long moment = h_now_ms() + 1500;
+
+        h_httpd_graceful(far);
+        H_WAIT(5, h_now_ms() > moment); /* whoever takes it for away does so by now, */
+        H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/v1/meters", key) == 200); /* and not for good */
+    }
+}
+END_TEST
+
+/* It went, and when it is back its distance is no reason to call it away. */
+START_TEST(a_far_database_comes_back)
+{
+    const char *key = h_key(h_tenant("back"), "demo:read meters:read", NULL, NULL);
+
+    H_WAIT(5, far_says("/v1/meters", key) == 200);
+    h_pg_stop(H_PG_FAST);
+    H_WAIT(5, h_httpd_logged(far, "database is away"));
+    h_pg_start();
+    H_WAIT(8, far_says("/health/ready", NULL) == 200 && far_says("/v1/meters", key) == 200);
+}
+END_TEST
+
+static int times_logged(const h_httpd_t *httpd, const char *text)
+{
+    const char *log = h_read_file(httpd->log);
+    int n = 0;
+
+    for (; log && (log = strstr(log, text)) != NULL; log++) {
+        n++;
+    }
+    return n;
+}
+
+static const h_response_t *api(const char *key)
+{
+    static const char *const headers[] = { "Connection: close", NULL };
+    h_request_t request = { .path = "/v1/meters", .key = key, .headers = headers };
+    return h_send(&request);
+}
+
+static int all_work(const char *key)
+{
+    int i;
+
+    for (i = 0; i < 40 && api(key)->status == 200; i++) {
+    }
+    return i == 40;
+}
+
+static int gate_says(const char *key, int status)
+{
+    return h_get("/gate/", key)->status == status;
+}
+
+/* A server that has no more room is as good as away, and that is said once; with room for one, one child has it. */
+START_TEST(a_full_database_is_as_one_that_is_away)
+{
+    const char *key = h_key(h_tenant("full"), "demo:read meters:read", NULL, NULL);
+    long long moment;
+    int away, back = times_logged(h_main_httpd, "database is back");
+
+    H_WAIT(5, all_work(key));
+    for (int i = 0; i < 40; i++) {
+        h_expect(h_get("/gate/", key), 404);
+    }
+    h_httpd_stop(far);
+    h_sql("ALTER ROLE meterplex CONNECTION LIMIT 0");
+    h_sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'meterplex'");
+    moment = h_now_ms() + 3000; /* both children know */
+    H_WAIT(5, h_now_ms() > moment);
+    away = times_logged(h_main_httpd, "database is away");
+    for (moment += 3000; h_now_ms() < moment; h_pause()) {
+        const h_response_t *r = api(key);
+
+        h_expect(r, 503);
+        ck_assert_msg(r->seconds < 1, "it took %g s", r->seconds);
+        ck_assert(gate_says(key, 404));
+        h_expect(h_get("/health/ready", NULL), 503);
+    }
+    h_sql("ALTER ROLE meterplex CONNECTION LIMIT 1");
+    for (moment += 3000; h_now_ms() < moment; h_pause()) {
+        ck_assert(api(key)->seconds < 1 && gate_says(key, 404));
+    }
+    ck_assert_int_eq(times_logged(h_main_httpd, "database is away"), away);
+    ck_assert_int_le(times_logged(h_main_httpd, "database is back"), back + 1);
+    h_sql("ALTER ROLE meterplex CONNECTION LIMIT -1");
+    H_WAIT(5, all_work(key) && h_get("/health/ready", NULL)->status == 200);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("database");
+    TCase *tcase = tcase_create("database");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_far_database_is_there);
+    tcase_add_test(tcase, a_far_database_comes_back);
+    tcase_add_test(tcase, a_full_database_is_as_one_that_is_away);
+    suite_add_tcase(suite, tcase);
+    return h_run(suite, up);
+}
