@@ -230,7 +230,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
     mpx_call_t call;
     mpx_job_t run = { job->server, pool, &call, 0 };
     apr_time_t begun = mpx_monotonic();
-    apr_status_t rv;
+    apr_status_t rv = APR_SUCCESS;
 
     mpx_call_system(&call, pool);
     if (job->scope == MPX_JOB_CLUSTER) {
@@ -239,12 +239,10 @@ static void run_job(job_t *job, apr_pool_t *pool)
             job->not_before = begun + (job->interval < BUSY_LOOK ? job->interval : BUSY_LOOK);
             return;
         }
-        if (rv != APR_SUCCESS) {
-            back_off(job);
-            return;
-        }
     }
-    rv = job->fn(&run, job->baton);
+    if (rv == APR_SUCCESS) {
+        rv = job->fn(&run, job->baton);
+    }
     mpx_metric_add(job->runs, 1);
     mpx_metric_observe(job->duration, mpx_monotonic() - begun);
     if (rv == APR_SUCCESS) {
@@ -253,7 +251,7 @@ static void run_job(job_t *job, apr_pool_t *pool)
         return;
     }
     mpx_metric_add(job->failed, 1);
-    if (job->failures == 0) { /* once for each time it goes wrong, not for each try */
+    if (job->failures == 0 && !mpx_job_stopping()) { /* once for each time it goes wrong, not for each try */
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, job->server, "job %s failed, it is tried again: %s", job->name,
                      call.problem.detail ? call.problem.detail : "no detail");
     }

@@ -6,6 +6,8 @@ PACKAGES_UP="apache2-bin apache2-dev libaprutil1-dbd-pgsql postgresql-15 libpq-d
 PACKAGES_TESTS="check libcurl4-openssl-dev libjansson-dev clang pgbouncer prometheus"
 PACKAGES_LINT="clang-format clang-tidy cppcheck"
 PACKAGES_BENCH="wrk"
+# what of these brings a service: tests start their own, and the machine's next boot is not to start it
+PACKAGES_SERVICES=" pgbouncer prometheus "
 
 missing_packages() {
     local package
@@ -69,6 +71,14 @@ install_now() (
         quietly "$log" apt-get update
         quietly "$log" apt-get install -y --no-install-recommends "$@"
     fi
+    for package in "$@"; do
+        case $PACKAGES_SERVICES in
+        *" $package "*)
+            ! command -v deb-systemd-helper >/dev/null || deb-systemd-helper disable "$package.service" || true
+            ! command -v update-rc.d >/dev/null || update-rc.d "$package" disable || true
+            ;;
+        esac
+    done >>"$log" 2>&1
 )
 
 # need_packages PACKAGE...

@@ -46,7 +46,7 @@ START_TEST(a_far_database_is_there)
         long long moment = h_now_ms() + 1500;
 
         h_httpd_graceful(far);
-        H_WAIT(5, h_now_ms() > moment); /* whoever takes it for away does so by now, */
+        H_WAIT(5, h_now_ms() > moment);                                                           /* whoever takes it for away does so by now, */
         H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/v1/meters", key) == 200); /* and not for good */
     }
 }
