@@ -26,7 +26,7 @@ fresh_key() {
 
 # burst KEY: how many of 2,000 requests over 200 connections pass (404: there is no such file, and it was let through)
 burst() {
-    curl -s --parallel --parallel-immediate --parallel-max 200 -H "Authorization: Bearer $1" -o /dev/null -w '%{http_code}\n' \
+    curl -s --no-progress-meter --parallel --parallel-immediate --parallel-max 200 -H "Authorization: Bearer $1" -o /dev/null -w '%{http_code}\n' \
         "$METERPLEX_URL/demo/limited?n=[1-2000]" | awk '$1 == 404 { n++ } END { print NR, n + 0 }'
 }
 

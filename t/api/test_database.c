@@ -7,7 +7,8 @@
 
 #define WAY 140 /* ms to the far database: two such are a round trip, and a connection takes two of those */
 
-static const char gate[] = "StartServers 2\n<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n"
+static const char gate[] = "StartServers 2\n"
+                           "<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n"
                            "</Location>\n";
 static h_httpd_t *far;
 
@@ -46,8 +47,9 @@ START_TEST(a_far_database_is_there)
         long long moment = h_now_ms() + 1500;
 
         h_httpd_graceful(far);
-        H_WAIT(5, h_now_ms() > moment);                                                           /* whoever takes it for away does so by now, */
-        H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/v1/meters", key) == 200); /* and not for good */
+        H_WAIT(5, h_now_ms() > moment);
+        /* whoever takes it for away has done so by now, and must not for good */
+        H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/v1/meters", key) == 200);
     }
 }
 END_TEST
