@@ -23,13 +23,16 @@
 #define PULSE_INTERVAL apr_time_from_msec(200)
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define CONNECT_DEADLINE apr_time_from_sec(2) /* a connection takes several round trips, and the database may be far away */
-#define CONNECT_SPREAD 4                      /* what the last one took, this many times over, is enough for the next, */
-#define PULSE_SPREAD 2                        /* and this for an answer */
-#define OPEN_PAUSE apr_time_from_msec(100)    /* after a connection that could not be had */
-#define MORE_PAUSE apr_time_from_sec(1)       /* the same where there are others */
-#define STOP_PATIENCE apr_time_from_sec(1)    /* for transactions that run when a child ends */
-#define SETTLING apr_time_from_sec(5)         /* after trouble: connections are made, the server recovers */
-#define QUIET_TURNS 5                         /* while nothing is asked of the database, the pulse is taken once a second */
+/* what is enough where the database is far away, in round trips: */
+#define PULSE_TRIPS 2
+#define BORROW_TRIPS 5 /* the opener may have to make a connection */
+#define CONNECT_TRIPS 8
+#define TRIP_SMOOTHING 4                   /* a new one counts for a quarter */
+#define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
+#define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
+#define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
+#define SETTLING apr_time_from_sec(5)      /* after trouble: connections are made, the server recovers */
+#define QUIET_TURNS 5                      /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define POOL_MAX 64
@@ -88,16 +91,16 @@ static void unlock(db_pool_t *p)
     apr_thread_mutex_unlock(p->mutex);
 }
 
-static mpx_metric_t metric_up = -1;      /* shared: what the child that looked last has seen */
-static mpx_metric_t metric_connect = -1; /* shared: what the last connection took to make; 0: not known */
+static mpx_metric_t metric_up = -1;   /* shared: what the child that looked last has seen */
+static mpx_metric_t metric_trip = -1; /* shared: round trips to PostgreSQL, smoothed; 0: not known */
 
 void core_db_metrics_open(void)
 {
     metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last "
                                                           "has seen it.",
                                  NULL);
-    metric_connect = mpx_metric_gauge_seconds("meterplex_database_connect_seconds",
-                                              "What the last connection to PostgreSQL took to make.", NULL);
+    metric_trip = mpx_metric_gauge_seconds("meterplex_database_round_trip_seconds",
+                                           "Time that PostgreSQL takes to answer the simplest statement, smoothed.", NULL);
     mpx_metric_set(metric_up, 1); /* until somebody has looked */
 }
 
@@ -176,15 +179,24 @@ static void discard_idle(db_pool_t *p)
     }
 }
 
-/* A time that is enough for a database that is near, or so many times what the last connection took to make: that says how
- * far away it is. Of the whole node, so that a child that has just begun knows what is far and what hangs.
+/* A time that is enough for a database that is near, or so many round trips. These are of the whole node, so that a child
+ * that has just begun knows what is far and what hangs; and of each answer to a pulse, so that one bad moment is forgotten.
  * @return at most CONNECT_DEADLINE */
-static apr_interval_time_t stretched(apr_interval_time_t enough, int spread)
+static apr_interval_time_t stretched(apr_interval_time_t enough, int trips)
 {
-    apr_interval_time_t far = mpx_metric_value(metric_connect) * spread;
+    apr_interval_time_t far = mpx_metric_value(metric_trip) * trips;
 
     far = far < CONNECT_DEADLINE ? far : CONNECT_DEADLINE;
     return far > enough ? far : enough;
+}
+
+/* Children that do so at once may lose one of the two; the next comes within a second. */
+static void note_trip(apr_interval_time_t took)
+{
+    apr_interval_time_t old = mpx_metric_value(metric_trip);
+
+    mpx_metric_set(metric_trip, old ? old + (took - old) / TRIP_SMOOTHING : took > 0 ? took
+                                                                                     : 1);
 }
 
 /* --- What requests call ------------------------------------------------------------------------------------------------ */
@@ -192,7 +204,7 @@ static apr_interval_time_t stretched(apr_interval_time_t enough, int spread)
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
 {
     db_pool_t *p = (db_pool_t *)self;
-    apr_time_t deadline = mpx_monotonic() + stretched(BORROW_WAIT, PULSE_SPREAD);
+    apr_time_t deadline = mpx_monotonic() + stretched(BORROW_WAIT, BORROW_TRIPS);
     apr_status_t rv = APR_SUCCESS;
 
     lock(p);
@@ -302,15 +314,21 @@ static mpx_db_source_t unconcerned = { NULL, NULL, until_the_end, NULL, STATEMEN
 
 core_db_wait_t core_db_brief(void)
 {
-    core_db_wait_t wait = { stretched(PULSE_DEADLINE, PULSE_SPREAD), &unconcerned };
+    core_db_wait_t wait = { stretched(PULSE_DEADLINE, PULSE_TRIPS), &unconcerned };
     return wait;
 }
 
 int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
 {
     core_db_wait_t wait = core_db_brief();
+    apr_time_t begun = mpx_monotonic();
     core_db_error_t error;
-    return core_db_script(db, pool, &wait, "SELECT 1", &error) == CORE_DB_OK;
+
+    if (core_db_script(db, pool, &wait, "SELECT 1", &error) != CORE_DB_OK) {
+        return 0;
+    }
+    note_trip(mpx_monotonic() - begun);
+    return 1;
 }
 
 /* Take one more connection from mod_dbd. Blocks for as long as libpq's connect does. */
@@ -333,7 +351,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     }
     lock(p);
     db = core_db_adopt(dbd->pool, native, dbd);
-    p->proof = 0;
+    p->proof = p->proof && p->down; /* then it is over with that */
     p->open++;
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = mpx_monotonic();
@@ -435,15 +453,10 @@ typedef enum pulse { NO_PULSE,
 /* As far as nobody knows, and while the database is looked for, it may be far away. */
 static mpx_db_t *connect_one(db_pool_t *p, apr_pool_t *pool, const char **error, int *full)
 {
-    int near = !p->down && mpx_metric_value(metric_connect) != 0;
-    core_db_wait_t wait = { near ? stretched(PULSE_DEADLINE, CONNECT_SPREAD) : CONNECT_DEADLINE, &unconcerned };
-    apr_time_t begun = mpx_monotonic();
-    mpx_db_t *db = core_db_connect_params(pool, p->params, &wait, error, full);
+    int known = !p->down && mpx_metric_value(metric_trip) != 0;
+    core_db_wait_t wait = { known ? stretched(PULSE_DEADLINE, CONNECT_TRIPS) : CONNECT_DEADLINE, &unconcerned };
 
-    if (db) {
-        mpx_metric_set(metric_connect, mpx_monotonic() - begun);
-    }
-    return db;
+    return core_db_connect_params(pool, p->params, &wait, error, full);
 }
 
 /* Make the heart, or replace one that has stopped. It needs none of mod_dbd's connections: those may all be in use,
@@ -477,7 +490,7 @@ static pulse_e feel(db_pool_t *p, apr_pool_t *scratch, const char **why)
         if (core_db_answers(p->heart, scratch)) {
             return PULSE;
         }
-        if (mpx_monotonic() - begun > stretched(PULSE_DEADLINE, PULSE_SPREAD) / 2) {
+        if (mpx_monotonic() - begun > stretched(PULSE_DEADLINE, PULSE_TRIPS) / 2) {
             return NO_PULSE;
         }
     }
