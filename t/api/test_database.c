@@ -1,4 +1,4 @@
-/* Where the database stands, and what it lets in: far away, and full. */
+/* Where the database stands, and what it lets in: far away, full, silent from the start, and one that refuses. */
 #include "harness.h"
 
 #include <signal.h>
@@ -10,7 +10,7 @@
 static const char gate[] = "StartServers 2\n"
                            "<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n"
                            "</Location>\n";
-static h_httpd_t *far;
+static h_httpd_t *far, *mute;
 
 static void up(void)
 {
@@ -19,6 +19,10 @@ static void up(void)
                        h_format("%sDBDParams \"host=127.0.0.1 port=%d dbname=meterplex user=meterplex\"\n", gate,
                                 h_relay_start(WAY)));
     h_httpd_start(far);
+    /* connections at the start of a child, and nobody has said how long they may take */
+    mute = h_httpd_make("mute", 1,
+                        h_format("%sDBDMin 1\nDBDParams \"host=127.0.0.1 port=%d dbname=meterplex user=meterplex\"\n", gate,
+                                 h_silent_port()));
 }
 
 static int far_says(const char *path, const char *key)
@@ -135,6 +139,43 @@ START_TEST(a_full_database_is_as_one_that_is_away)
 }
 END_TEST
 
+START_TEST(a_silent_database_holds_up_neither_start_nor_stop)
+{
+    h_request_t live = { .httpd = mute, .path = "/health/live" }, ready = { .httpd = mute, .path = "/health/ready" };
+    long long begun = h_now_ms();
+
+    h_httpd_expect_log("child init failed"); /* mod_dbd, which then goes on without */
+    h_httpd_start(mute);
+    H_WAIT(6, h_send(&live)->status == 200);
+    H_WAIT(6, h_send(&ready)->status == 503);
+    ck_assert_msg(h_now_ms() - begun < 10000, "it took %lld ms", h_now_ms() - begun);
+    begun = h_now_ms();
+    h_httpd_stop(mute);
+    ck_assert_msg(h_now_ms() - begun < 6000, "the stop took %lld ms", h_now_ms() - begun);
+}
+END_TEST
+
+/* What it refuses of each request is not a line for each. */
+START_TEST(a_database_that_refuses_does_not_fill_the_log)
+{
+    const char *key = h_key(h_tenant("refused"), "demo:read meters:read", NULL, NULL);
+    long long begun;
+    int lines, seconds;
+
+    H_WAIT(5, all_work(key));
+    h_sql("REVOKE SELECT ON usage.meters FROM meterplex_app");
+    begun = h_now_ms();
+    for (int i = 0; i < 400; i++) {
+        h_expect_problem(api(key), 503, "unavailable");
+    }
+    seconds = (int)((h_now_ms() - begun) / 1000);
+    h_sql("GRANT SELECT ON usage.meters TO meterplex_app");
+    h_expect(api(key), 200);
+    lines = times_logged(h_main_httpd, "SQLSTATE 42501");
+    ck_assert_msg(lines >= 1 && lines <= 4 * (seconds + 2), "%d lines in %d s", lines, seconds);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("database");
@@ -144,6 +185,8 @@ int main(void)
     tcase_add_test(tcase, a_far_database_is_there);
     tcase_add_test(tcase, a_far_database_comes_back);
     tcase_add_test(tcase, a_full_database_is_as_one_that_is_away);
+    tcase_add_test(tcase, a_silent_database_holds_up_neither_start_nor_stop);
+    tcase_add_test(tcase, a_database_that_refuses_does_not_fill_the_log);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

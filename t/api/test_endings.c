@@ -13,22 +13,6 @@
 
 static h_httpd_t *upstream;
 
-/* A port that takes connections and says nothing. */
-static int silent_port(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET };
-    socklen_t len = sizeof address;
-    static int fd; /* open to the end */
-
-    fd = socket(AF_INET, SOCK_STREAM, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, len) || listen(fd, 16)
-        || getsockname(fd, (struct sockaddr *)&address, &len)) {
-        h_fail("no silent port");
-    }
-    return ntohs(address.sin_port);
-}
-
 static void up(void)
 {
     char *large = calloc(1, LARGE + 1);
@@ -36,7 +20,7 @@ static void up(void)
     h_up_stopped(NULL);
     upstream = h_httpd_make("upstream", 0,
                             "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog "
-                            "fields.log fields\n");
+                            "fields.log fields\nRedirect 401 /closed\nRedirect 403 /shut\n");
     h_httpd_start(upstream);
     /* MeterplexProblem is left as it comes */
     h_httpd_configure(h_main_httpd,
@@ -46,10 +30,12 @@ static void up(void)
                                "  MeterplexMeter sold.bytes value=%%{METERPLEX_BYTES_SENT}\n</Location>\n"
                                "ProxyTimeout 1\nProxyPass /sold/proxied http://127.0.0.1:%d\n"
                                "ProxyPass /sold/silent http://127.0.0.1:%d\n"
+                               "ProxyPass /sold/overridden http://127.0.0.1:%d\n"
+                               "<Location /sold/overridden>\n  ProxyErrorOverride On\n</Location>\n"
                                "<Directory />\n  Options FollowSymLinks\n  RewriteEngine On\n"
                                "  RewriteRule sold/away$ http://example.org/ [R=302,L]\n  RewriteRule sold/gone$ - [G]\n"
                                "</Directory>\n",
-                               upstream->port, silent_port()));
+                               upstream->port, h_silent_port(), upstream->port));
     h_command((const char *[]){ "mkdir", "-p", h_format("%s/httpd-main/htdocs/sold/dir", h_dir()), NULL }, NULL);
     memset(large, 'x', LARGE);
     h_file("httpd-main/htdocs/sold/large", large);
@@ -145,6 +131,18 @@ START_TEST(an_upstream_that_says_nothing_is_a_504)
 END_TEST
 
 /* Before a section is found, whatever the site's own pages look like. */
+START_TEST(an_upstreams_refusal_stays_what_it_is)
+{
+    const char *key = fresh_key();
+
+    /* the page is httpd's, the word is the upstream's: a 401 of its own must not become "you are known and may not" */
+    h_expect(h_get("/sold/overridden/closed", key), 401);
+    h_expect(h_get("/sold/overridden/shut", key), 403);
+    h_expect(h_get("/sold/proxied/closed", key), 401);
+    h_expect_problem(h_get("/sold/overridden/closed", NULL), 401, "unauthenticated");
+}
+END_TEST
+
 START_TEST(malformed_requests_get_problems)
 {
     static const struct {
@@ -192,6 +190,7 @@ int main(void)
     tcase_add_test(tcase, what_another_module_ends_is_limited_and_counted);
     tcase_add_test(tcase, a_broken_download_costs_what_was_sent);
     tcase_add_test(tcase, an_upstream_that_says_nothing_is_a_504);
+    tcase_add_test(tcase, an_upstreams_refusal_stays_what_it_is);
     tcase_add_test(tcase, malformed_requests_get_problems);
     tcase_add_test(tcase, a_client_cannot_hide_the_request_from_the_upstream);
     suite_add_tcase(suite, tcase);

@@ -1,4 +1,4 @@
-/* h_relay.c: a long way to PostgreSQL, on one machine. */
+/* h_relay.c: what a network does, on one machine: a long way to PostgreSQL, and somebody who does not answer. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -145,5 +145,16 @@ int h_relay_start(int delay)
         accept_for_ever(3, delay);
     }
     close(listener);
+    return port;
+}
+
+int h_silent_port(void)
+{
+    int port = h_free_port(), fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = local(port);
+
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 16) != 0) {
+        h_fail("no silent port");
+    }
     return port;
 }

@@ -102,6 +102,8 @@ int h_pooler_start(int connections);
  * program that made it.
  * @param delay milliseconds, each way @return its port on 127.0.0.1 */
 int h_relay_start(int delay);
+/* A port on 127.0.0.1 that takes connections, and never says a word. It is this process's, and that of its children. */
+int h_silent_port(void);
 
 /* --- httpd -------------------------------------------------------------------------------------------------------- */
 
