@@ -150,9 +150,11 @@ int h_relay_start(int delay)
 
 int h_silent_port(void)
 {
-    int port = h_free_port(), fd = socket(AF_INET, SOCK_STREAM, 0);
+    static int fd; /* open to the end */
+    int port = h_free_port();
     struct sockaddr_in address = local(port);
 
+    fd = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 16) != 0) {
         h_fail("no silent port");
     }
