@@ -351,7 +351,7 @@ static void open_one(db_pool_t *p, apr_pool_t *scratch)
     }
     lock(p);
     db = core_db_adopt(dbd->pool, native, dbd);
-    p->proof = p->proof && p->down; /* then it is over with that */
+    p->proof = p->proof && p->down; /* there it is; who comes back by it ends it in set_down() */
     p->open++;
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = mpx_monotonic();
