@@ -143,6 +143,27 @@ static apr_status_t authorize(mpx_http_t *http)
     return APR_SUCCESS;
 }
 
+/* A platform administrator looks at what is another tenant's. Commands leave their own row in their own transaction; queries
+ * write nothing, so it is left here, before there is anything to see. */
+static apr_status_t audit_look(mpx_tx_t *tx, void *baton)
+{
+    mpx_http_t *http = baton;
+    mpx_jsonw_t *w = mpx_jsonw_make(http->call->pool);
+    apr_size_t len;
+
+    mpx_jsonw_object(w);
+    mpx_jsonw_member_string(w, "method", http->r->method);
+    mpx_jsonw_member_string(w, "path", http->r->uri);
+    mpx_jsonw_end(w);
+    return mpx_audit_append(tx, "tenant.read", http->route->pattern, mpx_jsonw_text(w, &len));
+}
+
+static apr_status_t audit(mpx_http_t *http)
+{
+    int looks = strcmp(http->route->method, "GET") == 0 || http->route->flags & MPX_ROUTE_READS;
+    return looks && http->call->acting_as_platform ? mpx_tx_run(http->call, MPX_TX_WRITE, audit_look, http) : APR_SUCCESS;
+}
+
 /* --- Running ------------------------------------------------------------------------------------------------------------------------------ */
 
 static int takes_body(const request_rec *r)
@@ -171,6 +192,10 @@ static apr_status_t run(core_exchange_t *exchange)
         if (rv != APR_SUCCESS) {
             return rv;
         }
+    }
+    rv = audit(http);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     if (takes_body(http->r)) {
         rv = core_body_read(http);

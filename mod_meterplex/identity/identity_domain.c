@@ -89,7 +89,7 @@ static int client_allowed(const char *allowed, const char *client)
     if (*allowed == '\0') {
         return 1;
     }
-    if (client == NULL || !mpx_addr_parse(client, &address)) {
+    if (client == NULL || !mpx_addr_parse_peer(client, &address)) {
         return 0;
     }
     while (*allowed) {

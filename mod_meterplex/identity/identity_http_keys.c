@@ -51,7 +51,7 @@ enum { FIELD_NAME,
        FIELD_METADATA };
 
 /* clang-format off */
-#define SHARED_FIELDS(needed)                                                                                        \
+#define SHARED_FIELDS(needed, clears)                                                                                        \
     { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },            \
     { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,                 \
       offsetof(key_body_t, scopes) },                                                                                \
@@ -59,18 +59,18 @@ enum { FIELD_NAME,
     { "rate_limit", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, 0, NULL, NULL, rate_fields, offsetof(key_body_t, rate) }, \
     { "allowed_cidrs", MPX_FIELD_STRINGS, MPX_FIELD_NULLABLE, 0, IDENTITY_CIDRS_MAX, mpx_check_cidr, NULL, NULL,     \
       offsetof(key_body_t, allowed_cidrs) },                                                                         \
-    { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                  \
+    { "metadata", MPX_FIELD_OBJECT, clears, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,                              \
       offsetof(key_body_t, metadata) }
 /* clang-format on */
 
 static const mpx_field_t create_fields[] = {
-    SHARED_FIELDS(MPX_FIELD_REQUIRED),
+    SHARED_FIELDS(MPX_FIELD_REQUIRED, MPX_FIELD_NULLABLE),
     { "env", MPX_FIELD_STRING, MPX_FIELD_NULLABLE, 1, 4, NULL, environments, NULL, offsetof(key_body_t, env) },
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
 };
 
 static const mpx_field_t patch_fields[] = {
-    SHARED_FIELDS(0),
+    SHARED_FIELDS(0, 0), /* to clear it is to send {} */
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
 };
 
@@ -422,7 +422,7 @@ const mpx_route_t identity_key_routes[] = {
     { "PATCH", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, patch_key, NULL },
     { "DELETE", "/v1/tenants/{tenant}/api-keys/{key}", "api_keys:write", 0, delete_key, NULL },
     { "POST", "/v1/tenants/{tenant}/api-keys/{key}/rotate", "api_keys:write", MPX_ROUTE_NO_BODY, rotate_key, NULL },
-    { "POST", "/v1/keys/verify", "api_keys:read", 0, post_verify, NULL },
+    { "POST", "/v1/keys/verify", "api_keys:read", MPX_ROUTE_READS, post_verify, NULL },
     { "GET", "/v1/auth/me", NULL, 0, get_me, NULL },
     { NULL, NULL, NULL, 0, NULL, NULL }
 };

@@ -37,7 +37,7 @@ static mpx_metric_t metric_hit, metric_miss, metric_stale, metric_unknown, metri
 
 void identity_principals_want(void)
 {
-    mpx_shm_want("principals", 60, 3);
+    mpx_shm_want("principals", 60, 4);
 }
 
 mpx_cache_t *identity_cache(void)

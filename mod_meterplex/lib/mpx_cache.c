@@ -45,7 +45,7 @@ typedef struct table {
     word_t buckets, slot_size;
 } table_t;
 
-_Static_assert(7296 - sizeof(slot_t) == MPX_CACHE_VALUE_MAX, "the greatest value fills the greatest slot");
+_Static_assert(7936 - sizeof(slot_t) == MPX_CACHE_VALUE_MAX, "the greatest value fills the greatest slot");
 
 struct mpx_cache {
     word_t magic, size;
@@ -59,7 +59,7 @@ struct mpx_cache {
 
 static const struct {
     unsigned slot_size, percent;
-} classes[TABLES] = { { 256, 62 }, { 1024, 20 }, { 7296, 13 }, { 64, 5 } };
+} classes[TABLES] = { { 256, 62 }, { 1024, 20 }, { 7936, 13 }, { 64, 5 } };
 
 static word_t get(const word_t *at)
 {

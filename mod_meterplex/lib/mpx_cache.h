@@ -26,7 +26,7 @@ typedef struct mpx_cache mpx_cache_t;
 
 #define MPX_CACHE_DIGEST 32
 #define MPX_CACHE_LABELS 2
-#define MPX_CACHE_VALUE_MAX 7240 /* bytes of one value */
+#define MPX_CACHE_VALUE_MAX 7880 /* bytes of one value */
 
 /* Make an empty cache in zeroed, 64-byte aligned memory. @return NULL when size is too small (about half a megabyte) */
 mpx_cache_t *mpx_cache_format(void *memory, apr_size_t size);

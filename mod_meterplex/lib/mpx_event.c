@@ -8,6 +8,8 @@
 #include "mpx_event.h"
 #include "mpx_utf8.h"
 
+#define PLACES_MAX 16383        /* places behind the point that NUMERIC keeps, PostgreSQL 15 manual section 8.1.2 */
+#define NUMBER_LONGEST 1000000  /* characters, so that places and exponents are small numbers */
 #define OCCURRENCES_MAX 1000000000
 #define RANGE_DETAIL "at most 38 digits before and 18 after the point are allowed"
 
@@ -221,32 +223,41 @@ static const char *step_pointer(apr_pool_t *pool, const step_t *step, const char
                       : apr_psprintf(pool, "%s/%" APR_SIZE_T_FMT, above, step->index);
 }
 
-/* The value of zero fits with any exponent, what the database makes of it does not: jsonb keeps 0e-16383 with 16,383 places.
- * @param p  behind the 'e' */
-static int zero_exponent_fits(const char *p, const char *end)
+/* What stands behind the 'e', as far as it matters. @param p behind it, or the end */
+static int exponent_of(const char *p, const char *end)
 {
-    int negative = p < end && *p == '-', exponent = 0;
+    int sign = p < end && *p == '-' ? -1 : 1, exponent = 0;
 
-    for (p += p < end && (*p == '-' || *p == '+'); p < end && exponent <= MPX_DECIMAL_INT_DIGITS; p++) {
+    for (p += p < end && (*p == '-' || *p == '+'); p < end && exponent <= PLACES_MAX; p++) {
         exponent = exponent * 10 + (*p - '0');
     }
-    return negative ? exponent <= MPX_DECIMAL_FRAC_DIGITS : exponent < MPX_DECIMAL_INT_DIGITS;
+    return sign * exponent;
 }
 
+/* The value is not all: the database keeps places behind the point as they are written, of 1.000 and of 0e-3, and has room
+ * for PLACES_MAX of them. Zero fits with any exponent, and what is kept of it would be places of nothing. */
 static int number_in_range(const mpx_json_t *number)
 {
     static const mpx_decimal_t zero;
-    const char *p = number->text, *end = p + number->len;
+    const char *p = number->text, *end = p + number->len, *point = NULL;
+    int exponent, places;
     mpx_decimal_t d;
 
     while (p < end && (*p | 0x20) != 'e') {
+        point = *p == '.' ? p : point;
         p++;
     }
     if (p == end && number->len <= MPX_DECIMAL_FRAC_DIGITS) {
         return 1; /* no exponent and so few characters: nothing to count */
     }
-    return mpx_decimal_parse_json(number->text, number->len, &d) == MPX_DECIMAL_OK
-        && (p == end || mpx_decimal_compare(&d, &zero) != 0 || zero_exponent_fits(p + 1, end));
+    if (number->len > NUMBER_LONGEST || mpx_decimal_parse_json(number->text, number->len, &d) != MPX_DECIMAL_OK) {
+        return 0;
+    }
+    places = point ? (int)(p - point) - 1 : 0;
+    exponent = exponent_of(p + (p < end), end);
+    return places - exponent <= PLACES_MAX
+        && (exponent == 0 || mpx_decimal_compare(&d, &zero) != 0
+            || (exponent >= -MPX_DECIMAL_FRAC_DIGITS && exponent < MPX_DECIMAL_INT_DIGITS));
 }
 
 /* Recursion is bounded: the reader that made value has kept to its limit of depth. */

@@ -21,6 +21,19 @@ int mpx_addr_parse(const char *text, mpx_addr_t *out)
     return 1;
 }
 
+int mpx_addr_parse_peer(const char *text, mpx_addr_t *out)
+{
+    char address[INET6_ADDRSTRLEN + 1];
+    apr_size_t len = strcspn(text, "%");
+
+    if (len >= sizeof address) {
+        return 0;
+    }
+    memcpy(address, text, len);
+    address[len] = '\0';
+    return mpx_addr_parse(address, out);
+}
+
 static int is_ipv4(const mpx_addr_t *addr)
 {
     static const unsigned char mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };

@@ -9,6 +9,8 @@ typedef struct mpx_addr { unsigned char b[16]; } mpx_addr_t;
 typedef struct mpx_cidr { mpx_addr_t base; unsigned bits; /* 0..128 */ } mpx_cidr_t;
 
 int mpx_addr_parse(const char *text, mpx_addr_t *out);
+/* The same for an address as httpd writes it: a zone (RFC 4007 section 11) says where, not who, and is left out. */
+int mpx_addr_parse_peer(const char *text, mpx_addr_t *out);
 int mpx_cidr_parse(const char *text, mpx_cidr_t *out); /* a bare address is a /128 (or /32); host bits set: refused */
 /* No IPv6 block holds an IPv4 address but one within ::ffff:0:0/96: "::/0" is all of IPv6, as httpd's "Require ip" has
  * it. */

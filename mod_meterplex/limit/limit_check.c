@@ -131,7 +131,7 @@ static int resolve(request_rec *r, mpx_request_t *request, const limit_policy_t 
 
     switch (policy->by) {
     case LIMIT_BY_IP:
-        if (!mpx_addr_parse(r->useragent_ip, &address)) {
+        if (!mpx_addr_parse_peer(r->useragent_ip, &address)) {
             return 0;
         }
         mpx_addr_client(&address);

@@ -12,6 +12,40 @@ void *limit_create_dir_config(apr_pool_t *pool, char *path)
     return apr_pcalloc(pool, sizeof(limit_dir_t));
 }
 
+/* Two limits of one answer have two names, in the RateLimit fields (draft-ietf-httpapi-ratelimit-headers): who comes later is
+ * numbered. What is counted together is a matter of the zone, and stays as it is. */
+static limit_policy_t *told_apart(apr_pool_t *pool, const apr_array_header_t *policies, int before, limit_policy_t *policy)
+{
+    const char *name = policy->name;
+    limit_policy_t *copy;
+    int i, n = 1;
+
+    for (i = 0; i < before; i++) {
+        const limit_policy_t *other = APR_ARRAY_IDX(policies, i, limit_policy_t *);
+        if (strcmp(other->name, name) == 0 && memcmp(other->zone, policy->zone, sizeof policy->zone) != 0) {
+            name = apr_psprintf(pool, "%s-%d", policy->base, ++n);
+            i = -1; /* that may be taken, too */
+        }
+    }
+    if (name == policy->name) {
+        return policy;
+    }
+    copy = apr_pmemdup(pool, policy, sizeof *policy);
+    copy->name = name;
+    return copy;
+}
+
+static apr_array_header_t *join(apr_pool_t *pool, const apr_array_header_t *inherited, const apr_array_header_t *own)
+{
+    apr_array_header_t *all = apr_array_append(pool, inherited, own);
+    int i;
+
+    for (i = inherited->nelts; i < all->nelts; i++) {
+        APR_ARRAY_IDX(all, i, limit_policy_t *) = told_apart(pool, all, i, APR_ARRAY_IDX(all, i, limit_policy_t *));
+    }
+    return all;
+}
+
 void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add)
 {
     const limit_dir_t *b = base, *a = add;
@@ -21,7 +55,7 @@ void *limit_merge_dir_config(apr_pool_t *pool, void *base, void *add)
         return dir;
     }
     if (b->policies) {
-        dir->policies = a->policies ? apr_array_append(pool, b->policies, a->policies) : b->policies;
+        dir->policies = a->policies ? join(pool, b->policies, a->policies) : b->policies;
     }
     dir->none = b->none; /* sections are merged with one another first, and with the server's lines then */
     return dir;
@@ -192,6 +226,7 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
     else if (name_taken(dir, policy->name)) {
         return apr_psprintf(cmd->pool, "MeterplexRateLimit name=%s: the name is used twice in this section", policy->name);
     }
+    policy->base = policy->name;
     set_zone(cmd, policy, named);
     if (dir->policies == NULL) {
         dir->policies = apr_array_make(cmd->pool, 2, sizeof(limit_policy_t *));

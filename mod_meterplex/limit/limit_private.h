@@ -18,6 +18,7 @@ typedef struct limit_policy {
     limit_by_e by;
     mpx_rate_t rate;
     const char *name;          /* as sent in the RateLimit fields */
+    const char *base;          /* the same, as its section has it: behind another of that name it gets a number */
     unsigned char zone[16];    /* who shares a counter: policies of one zone do. A digest of its name */
     ap_expr_info_t *subject;   /* LIMIT_BY_EXPR */
     ap_expr_info_t *cost;      /* or NULL: 1 */

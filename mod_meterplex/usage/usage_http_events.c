@@ -13,13 +13,32 @@
 
 /* --- Ingest -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The CloudEvents attributes of binary mode: "ce-" fields, percent-decoded (CloudEvents HTTP binding 1.0.2 section
- * 3.1.3.2). */
+/* The CloudEvents attributes of binary mode: "ce-" fields, first taken out of double quotes where they stand in such, then
+ * percent-decoded (CloudEvents HTTP binding 1.0.2 section 3.1.3.2). */
 typedef struct attributes {
     apr_pool_t *pool;
     apr_table_t *out;
     int malformed;
 } attributes_t;
+
+/* A quoted-string (RFC 9110 section 5.6.4) as what it says; anything else as it is. */
+static char *unquoted(apr_pool_t *pool, const char *value)
+{
+    char *copy = apr_pstrdup(pool, value), *from, *to = copy;
+
+    if (*value != '"') {
+        return copy;
+    }
+    for (from = copy + 1; *from && *from != '"'; from++) {
+        from += *from == '\\' && from[1];
+        *to++ = *from;
+    }
+    if (from[0] != '"' || from[1] != '\0') {
+        return apr_pstrdup(pool, value);
+    }
+    *to = '\0';
+    return copy;
+}
 
 static int take_attribute(void *baton, const char *name, const char *value)
 {
@@ -30,7 +49,7 @@ static int take_attribute(void *baton, const char *name, const char *value)
     if (ap_cstr_casecmpn(name, "ce-", 3) != 0) {
         return 1;
     }
-    decoded = apr_pstrdup(a->pool, value);
+    decoded = unquoted(a->pool, value);
     for (from = to = decoded; *from; from++) {
         if (*from == '%' && apr_isxdigit(from[1]) && apr_isxdigit(from[2])) {
             char hex[3] = { from[1], from[2], '\0' };

@@ -216,6 +216,14 @@ static apr_status_t delete_meter(mpx_http_t *http)
 
 /* --- Usage ----------------------------------------------------------------------------------------------------------------------------------- */
 
+static int is_listed(const apr_array_header_t *names, const char *name)
+{
+    int i;
+    for (i = 0; i < names->nelts && strcmp(APR_ARRAY_IDX(names, i, const char *), name) != 0; i++) {
+    }
+    return i < names->nelts;
+}
+
 static apr_status_t read_group_by(mpx_http_t *http, const mpx_json_t *dimensions, usage_query_t *q)
 {
     const char *given = apr_table_get(http->query, "group_by");
@@ -224,7 +232,11 @@ static apr_status_t read_group_by(mpx_http_t *http, const mpx_json_t *dimensions
     q->group_by = apr_array_make(http->call->pool, 4, sizeof(const char *));
     list = apr_pstrdup(http->call->pool, given ? given : "");
     for (name = apr_strtok(list, ",", &state); name; name = apr_strtok(NULL, ",", &state)) {
-        if (strcmp(name, "subject") == 0 && mpx_json_member(dimensions, name) == NULL) {
+        int subject = strcmp(name, "subject") == 0 && mpx_json_member(dimensions, name) == NULL;
+        if (subject ? q->by_subject : is_listed(q->group_by, name)) {
+            return mpx_fail(http->call, MPX_P_BAD_REQUEST, "group_by: \"%s\" is named twice.", name);
+        }
+        if (subject) {
             q->by_subject = 1;
         }
         else if (mpx_json_member(dimensions, name) == NULL) {

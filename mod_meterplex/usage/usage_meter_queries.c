@@ -186,25 +186,25 @@ static const char *canonical(mpx_call_t *call, const char *text)
     return apr_pstrmemdup(call->pool, text, len);
 }
 
-/* Elements of an array literal as PostgreSQL writes it: {a,"b c",NULL}. */
+/* Elements of an array literal as PostgreSQL writes it: {a,"b c",NULL}. They are taken apart in one copy of it. */
 static const char **read_group(mpx_call_t *call, const char *literal, int n)
 {
     const char **group = apr_pcalloc(call->pool, sizeof *group * (apr_size_t)(n + 1));
-    const char *at = literal + 1;
+    char *at = apr_pstrdup(call->pool, literal) + 1;
     int i;
 
     for (i = 0; i < n && *at && *at != '}'; i++) {
-        char *out = apr_palloc(call->pool, strlen(at) + 1), *to = out;
         int quoted = *at == '"';
-        at += quoted;
+        char *out = at + quoted, *to = out;
+        at = out;
         while (*at && (quoted ? *at != '"' : *at != ',' && *at != '}')) {
             at += *at == '\\';
             *to++ = *at++;
         }
-        *to = '\0';
-        group[i] = !quoted && strcmp(out, "NULL") == 0 ? NULL : out;
-        at += quoted;
+        at += quoted && *at;
         at += *at == ',';
+        *to = '\0'; /* the end of an unquoted last one is that of the copy as well */
+        group[i] = !quoted && strcmp(out, "NULL") == 0 ? NULL : out;
     }
     return group;
 }

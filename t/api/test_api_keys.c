@@ -113,6 +113,10 @@ START_TEST(each_bad_field_is_named)
     refused("{\"name\":\"x\",\"scopes\":[],\"allowed_cidrs\":[\"10.0.0.1/8\"]}", "/allowed_cidrs/0");
     refused("{\"name\":\"x\",\"scopes\":[],\"env\":\"prod\"}", "/env");
     refused("{\"name\":\"x\",\"scopes\":[],\"metadata\":3}", "/metadata");
+    /* what a change cannot clear it does not pass over; {} clears */
+    h_expect_json(h_call("PATCH", key_path(h_json_text(make(h_admin_key(), "{\"name\":\"x\",\"scopes\":[]}"), "/id")),
+                         h_admin_key(), "{\"metadata\":null}"),
+                  "/errors/0/pointer", "/metadata");
     refused("{\"name\":\"x\",\"scopes\":[],\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":53376}}",
             "/rate_limit/burst");
     refused("{\"name\":\"x\"}", "/scopes");

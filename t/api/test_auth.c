@@ -251,7 +251,7 @@ static long lookups(void)
 
 START_TEST(the_longest_key_is_remembered_too)
 {
-    char scopes[64 * 66 + 1] = "", cidrs[64 * 48 + 64] = "\"allowed_cidrs\":[\"127.0.0.1\"";
+    char scopes[64 * 66 + 1] = "", cidrs[64 * 54 + 64] = "\"allowed_cidrs\":[\"127.0.0.1\"";
     const char *key;
     long before;
     int i;
@@ -260,7 +260,7 @@ START_TEST(the_longest_key_is_remembered_too)
         sprintf(scopes + strlen(scopes), "%sa%02d:%s", i ? " " : "", i,
                 "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
         if (i < 63) {
-            sprintf(cidrs + strlen(cidrs), ",\"2001:db8:1111:2222:3333:4444:5555:%04x/128\"", 0x1000 + i);
+            sprintf(cidrs + strlen(cidrs), ",\"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.%d/128\"", 100 + i);
         }
     }
     key = h_key(tenant, scopes, strcat(cidrs, "]"), NULL);

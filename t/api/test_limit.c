@@ -12,6 +12,8 @@ static const char conf[] =
     "  MeterplexRateLimit key 5/d name=small\n  MeterplexRateLimit tenant 3/d name=shared\n</Location>\n"
     "<Location \"/two/again\">\n  MeterplexRateLimit key 100/min\n</Location>\n"
     "<Location \"/two/free\">\n  MeterplexRateLimit none\n</Location>\n"
+    "<Location \"/hundred/in\">\n  MeterplexRateLimit key 10/min\n</Location>\n"
+    "<Location \"/hundred/in/it\">\n  MeterplexRateLimit key 9/min\n</Location>\n"
     "<Location \"/other\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit tenant 3/d "
     "name=shared\n</Location>\n"
     "<Location \"/cost\">\n  MeterplexRateLimit expr=%{HTTP:X-Who} 10/d cost=%{HTTP:X-Cost}\n</Location>\n"
@@ -105,6 +107,18 @@ START_TEST(several_limits_charge_all_or_none)
     h_expect_problem(h_get("/other/x", key), 429, "rate_limited");     /* one limit wherever its name stands */
     h_expect_problem(h_get("/two/again/x", key), 429, "rate_limited"); /* inherited ones add up */
     h_expect(h_get("/two/free/x", key), 404);
+}
+END_TEST
+
+START_TEST(limits_of_nested_sections_are_told_apart)
+{
+    const char *key = fresh_key();
+
+    h_expect_header(h_get("/hundred/in/it/x", key), "ratelimit-policy",
+                    "\"key\";q=100;w=86400, \"key-2\";q=10;w=60, \"key-3\";q=9;w=60");
+    /* a name in an answer is no matter of what is counted */
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/hundred/in/x", key), "ratelimit"), "\"key-2\";r=8;"));
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/hundred/x", key), "ratelimit"), "\"key\";r=97;"));
 }
 END_TEST
 
@@ -214,6 +228,7 @@ int main(void)
     tcase_add_test(tcase, exactly_a_hundred_of_two_thousand_pass);
     tcase_add_test(tcase, the_fields_tell_the_truth);
     tcase_add_test(tcase, several_limits_charge_all_or_none);
+    tcase_add_test(tcase, limits_of_nested_sections_are_told_apart);
     tcase_add_test(tcase, costs_are_charged);
     tcase_add_test(tcase, addresses_are_limited_first);
     tcase_add_test(tcase, waiting_as_told_lets_through);

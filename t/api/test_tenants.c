@@ -87,6 +87,29 @@ START_TEST(every_change_leaves_an_event_and_an_audit_row)
 }
 END_TEST
 
+/* The platform's administrator in a tenant that is another's: to send and to look leave a row as well. */
+START_TEST(what_the_platform_does_in_a_tenant_is_in_its_audit_trail)
+{
+    const char *id = h_tenant(slug("visited")), *headers[] = { h_format("Meterplex-Tenant: %s", id), NULL };
+    h_request_t post = { .path = "/v1/usage/events", .key = h_admin_key(), .headers = headers,
+                         .body = "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}" },
+                get = { .path = "/v1/usage/events?subject=secret", .key = h_admin_key(), .headers = headers };
+    const char *own = h_key(id, "usage:read", NULL, NULL);
+    const char *trail = "SELECT string_agg(action || ':' || as_platform || ':' || coalesce(details->>'path', "
+                        "details->>'accepted', ''), ' ' ORDER BY id) FROM audit.entries WHERE action IN ('tenant.read', "
+                        "'usage_events.ingest') AND tenant_id = (SELECT tenant_id FROM audit.entries WHERE target = '%s' "
+                        "LIMIT 1)";
+
+    h_expect(h_send(&post), 200);
+    h_expect(h_send(&get), 200);
+    h_expect(h_get(h_format("/v1/tenants/%s/api-keys", id), h_admin_key()), 200);
+    h_expect(h_get("/v1/usage/events", own), 200); /* in one's own tenant one just works */
+    ck_assert_str_eq(h_sql(trail, id), h_format("usage_events.ingest:true:1 tenant.read:true:/v1/usage/events "
+                                                "tenant.read:true:/v1/tenants/%s/api-keys",
+                                                id));
+}
+END_TEST
+
 START_TEST(all_bad_fields_are_named_at_once)
 {
     const h_response_t *r =
@@ -230,6 +253,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_tenant_is_made_shown_changed_and_deleted);
     tcase_add_test(tcase, every_change_leaves_an_event_and_an_audit_row);
+    tcase_add_test(tcase, what_the_platform_does_in_a_tenant_is_in_its_audit_trail);
     tcase_add_test(tcase, all_bad_fields_are_named_at_once);
     tcase_add_test(tcase, a_slug_belongs_to_one_tenant);
     tcase_add_test(tcase, a_tenant_sees_itself_only);

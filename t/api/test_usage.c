@@ -61,6 +61,34 @@ static const char *total(const char *key, const char *meter, const char *query)
     return h_json_text(r, "/data/0/value");
 }
 
+static const h_response_t *post_binary(const char *key, const char *id, const char *idempotency)
+{
+    const char *headers[] = { "ce-specversion: 1.0", h_format("ce-id: %s", id), "ce-source: s", "ce-type: t",
+                              idempotency ? h_format("Idempotency-Key: %s", idempotency) : NULL, NULL };
+    h_request_t request = { .method = "POST", .path = "/v1/usage/events", .key = key, .headers = headers };
+
+    return h_send(&request);
+}
+
+/* The event is in the header: that belongs to what a repetition must be the same in. */
+START_TEST(an_event_in_the_header_is_not_another_ones_repetition)
+{
+    const char *key = fresh_key();
+    const h_response_t *r;
+
+    expect_ingest(post_binary(key, "1", "once"), 1, 0);
+    r = post_binary(key, "1", "once");
+    h_expect_header(r, "idempotent-replayed", "true");
+    h_expect_problem(post_binary(key, "2", "once"), 422, "idempotency_mismatch");
+    expect_ingest(post_binary(key, "2", NULL), 1, 0);
+    /* in quotes it is the same id (CloudEvents HTTP binding, section 3.1.3.2) */
+    expect_ingest(post_binary(key, "\"2\"", NULL), 0, 1);
+    expect_ingest(post_binary(key, "\"a\\\\\\\"b\"", NULL), 1, 0);
+    h_expect_json(h_get("/v1/usage/events?id=a%5C%22b", key), "/data/0/id", "a\\\"b");
+    expect_ingest(post_binary(key, "\"open", NULL), 1, 0);
+}
+END_TEST
+
 START_TEST(five_forms_count_alike)
 {
     static const char *const binary[] = { "ce-specversion: 1.0", "ce-id: 5", "ce-source: s", "ce-type: t", NULL };
@@ -185,6 +213,8 @@ START_TEST(groups_filters_and_subjects)
     h_expect_json(r, "/data/2/group/model", "null");
     h_expect_json(r, "/data/2/value", "4");
     h_expect_problem(h_get("/v1/meters/v/usage?group_by=nope", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/v/usage?group_by=model,model", key), 400, "bad_request");
+    h_expect_problem(h_get("/v1/meters/v/usage?group_by=subject,model,subject", key), 400, "bad_request");
     h_expect_problem(h_get("/v1/meters/v/usage?window=week", key), 400, "bad_request");
     h_expect_problem(h_get("/v1/meters/v/usage?timezone=Mars/Phobos", key), 400, "bad_request");
     h_expect_problem(h_get("/v1/meters/v/usage?window=minute&from=2020-01-01T00:00:00Z&to=2021-01-01T00:00:00Z", key), 422,
@@ -508,6 +538,7 @@ int main(void)
     TCase *tcase = tcase_create("usage");
 
     tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, an_event_in_the_header_is_not_another_ones_repetition);
     tcase_add_test(tcase, five_forms_count_alike);
     tcase_add_test(tcase, a_batch_is_stored_whole_or_not_at_all);
     tcase_add_test(tcase, aggregations_are_exact);

@@ -390,6 +390,17 @@ END_TEST
 
 #define RANGE_38 "99999999999999999999999999999999999999"
 
+/* "a" with so many zeros between two texts */
+static const char *written(const char *before, int zeros, const char *after)
+{
+    char *text = apr_palloc(pool, 64 + (apr_size_t)zeros), *nought = apr_palloc(pool, (apr_size_t)zeros + 1);
+
+    memset(nought, '0', (apr_size_t)zeros);
+    nought[zeros] = '\0';
+    sprintf(text, "\"data\":{\"a\":%s%s%s}", before, nought, after);
+    return text;
+}
+
 START_TEST(numbers)
 {
     wrong("\"data\":{\"a\":1e39}", "/data/a", "range");
@@ -402,6 +413,13 @@ START_TEST(numbers)
     wrong("\"data\":{\"a\":0e99999999999999999999}", "/data/a", "range");
     wrong("\"data\":{\"a\":-" RANGE_38 "9}", "/data/a", "range");
     right("\"data\":{\"a\":" RANGE_38 ".999999999999999999}");
+    /* the value is 1, and the database has no room for so many places behind its point */
+    right(written("1.", 16383, ""));
+    wrong(written("1.", 16384, ""), "/data/a", "range");
+    wrong(written("0.", 16384, ""), "/data/a", "range");
+    right(written("1", 16383, "e-16383"));
+    wrong(written("1", 16384, "e-16384"), "/data/a", "range");
+    right(written("0.", 20000, "1e20000"));
     right("\"data\":{\"a\":1e37,\"b\":1e-18,\"c\":0e37,\"c2\":-0.0E-18,\"d\":1.50000000000000000000000}");
     ck_assert_int_eq(read_plain("[{" E "},{" E ",\"data\":{\"a\":[1e99,1,1e98],\"b\":1e97}}]"), 3);
     is_error(0, "/1/data/a/0", "range");

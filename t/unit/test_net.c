@@ -74,6 +74,17 @@ START_TEST(blocks_hold_addresses)
 }
 END_TEST
 
+START_TEST(a_zone_is_no_part_of_who)
+{
+    mpx_addr_t a, b;
+
+    ck_assert(mpx_addr_parse("fe80::1", &a) && mpx_addr_parse_peer("fe80::1%eth0", &b));
+    ck_assert_mem_eq(&a, &b, sizeof a);
+    ck_assert(mpx_addr_parse_peer("192.0.2.1", &b) && mpx_addr_parse_peer("2001:db8:1111:2222:3333:4444:5555:6666", &b));
+    ck_assert(!mpx_addr_parse_peer("%eth0", &b) && !mpx_addr_parse_peer("", &b) && !mpx_addr_parse("fe80::1%eth0", &b));
+}
+END_TEST
+
 START_TEST(trace_parents)
 {
     static const char good[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -168,6 +179,7 @@ int main(void)
     TCase *tcase = tcase_create("net");
 
     tcase_add_test(tcase, blocks_hold_addresses);
+    tcase_add_test(tcase, a_zone_is_no_part_of_who);
     tcase_add_test(tcase, trace_parents);
     tcase_add_test(tcase, blocks_are_a_matter_of_bits);
     suite_add_tcase(suite, tcase);
