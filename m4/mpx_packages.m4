@@ -29,3 +29,12 @@ On Debian: apt-get install$mpx_missing])
 AC_DEFUN([MPX_WANT], [
     PKG_CHECK_MODULES([$1], [$2], [], [mpx_tests_missing="$mpx_tests_missing $3"])
 ])
+
+# MPX_WARN_DRIVER: nothing is linked with mod_dbd's driver, and nothing works without it.
+AC_DEFUN([MPX_WARN_DRIVER], [
+    mpx_apu_libdir=`$PKG_CONFIG --variable=libdir apr-util-1`
+    AS_IF([ls "$mpx_apu_libdir"/apr-util-1/apr_dbd_pgsql* >/dev/null 2>&1], [], [
+        AC_MSG_WARN([httpd will not start with Meterplex: mod_dbd's driver for PostgreSQL, apr_dbd_pgsql, is not in
+    $mpx_apu_libdir/apr-util-1 (Debian: apt-get install libaprutil1-dbd-pgsql)])
+    ])
+])

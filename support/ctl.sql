@@ -54,7 +54,8 @@ SELECT current_setting('server_version_num')::integer,
                   WHERE rolname = 'meterplex_owner'), false),
        EXISTS (SELECT FROM pg_catalog.pg_auth_members m
                  JOIN pg_catalog.pg_roles r ON r.oid = m.member JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-                WHERE g.rolname = 'meterplex_app' AND r.rolcanlogin)
+                WHERE g.rolname = 'meterplex_app' AND r.rolcanlogin),
+       current_setting('server_encoding')
 
 -- What an administrator must have run before the first migration, as statements; no row when all of it is there.
 -- name: migrate_missing
@@ -113,7 +114,8 @@ SELECT count(*)
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
 -- name: doctor_server
-SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_database()
+SELECT current_setting('server_version_num')::integer, current_setting('server_version'), current_database(),
+       current_setting('server_encoding')
 
 -- name: doctor_timeouts
 SELECT inet_server_addr() IS NOT NULL

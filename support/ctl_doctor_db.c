@@ -54,6 +54,12 @@ static void check_server(doctor_t *d)
                    mpx_rows_text(rows, 0, 1));
         return;
     }
+    if (strcmp(mpx_rows_text(rows, 0, 3), "UTF8") != 0) {
+        doctor_say(d, FOUND_WRONG, "database", "%s has the encoding %s: dump it, and restore it into one made with "
+                                               "createdb -E UTF8 -T template0",
+                   mpx_rows_text(rows, 0, 2), mpx_rows_text(rows, 0, 3));
+        return;
+    }
     doctor_say(d, FOUND_OK, "database", "%s, PostgreSQL %s", mpx_rows_text(rows, 0, 2), mpx_rows_text(rows, 0, 1));
 }
 

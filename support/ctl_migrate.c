@@ -48,6 +48,11 @@ static int facts(migrate_t *m)
     if (mpx_rows_int(rows, 0, 0) < OLDEST_SERVER) {
         return ctl_fail("PostgreSQL is %s here; Meterplex needs 15 or later", mpx_rows_text(rows, 0, 1));
     }
+    if (strcmp(mpx_rows_text(rows, 0, 6), "UTF8") != 0) {
+        return ctl_fail("the database %s has the encoding %s, in which most of what is sent cannot be stored: make one with "
+                        "createdb -E UTF8 -T template0",
+                        mpx_rows_text(rows, 0, 3), mpx_rows_text(rows, 0, 6));
+    }
     if (mpx_rows_bool(rows, 0, 4)) {
         return ctl_fail("the role meterplex_owner may log in, or is superuser or BYPASSRLS, and would see through row level "
                         "security: ALTER ROLE meterplex_owner NOLOGIN NOSUPERUSER NOBYPASSRLS");

@@ -8,8 +8,8 @@
 #include "mpx_event.h"
 #include "mpx_utf8.h"
 
-#define PLACES_MAX 16383        /* places behind the point that NUMERIC keeps, PostgreSQL 15 manual section 8.1.2 */
-#define NUMBER_LONGEST 1000000  /* characters, so that places and exponents are small numbers */
+#define PLACES_MAX 16383       /* places behind the point that NUMERIC keeps, PostgreSQL 15 manual section 8.1.2 */
+#define NUMBER_LONGEST 1000000 /* characters, so that places and exponents are small numbers */
 #define OCCURRENCES_MAX 1000000000
 #define RANGE_DETAIL "at most 38 digits before and 18 after the point are allowed"
 

@@ -154,6 +154,7 @@ write_ctl() {
 . "$STATE/dev.env"
 METERPLEX_DATABASE_URL=\$DATABASE_URL
 case \$1 in migrate) METERPLEX_DATABASE_URL=\$DATABASE_ADMIN_URL ;; esac
+METERPLEX_DATABASE_URL="\$METERPLEX_DATABASE_URL?connect_timeout=2&tcp_user_timeout=3000"
 METERPLEX_KEY_FILE="$STATE/secrets/root.key"
 METERPLEX_STATE_DIR="$STATE/httpd/state"
 METERPLEX_HTTPD_CONF="$STATE/httpd/httpd.conf"

@@ -444,6 +444,24 @@ START_TEST(doctor_looks_at_the_servers_own_configuration)
 END_TEST
 
 /* Advice to grant the owner's role to httpd's would undo what keeps tenants apart. */
+/* Where the administrator's locale is C, createdb makes one that cannot hold what JSON can say. */
+START_TEST(migrate_and_doctor_want_utf8)
+{
+    const char *url = h_format("host=127.0.0.1 port=%d dbname=ascii user=postgres", h_pg_port());
+    h_output_t output;
+
+    h_sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    output = h_ctl("migrate", "--database", url, "--dir", shipped(), NULL);
+    ck_assert_int_ne(output.status, 0);
+    one_line(output.error);
+    contains(output.error, "createdb -E UTF8 -T template0");
+    output = h_ctl("doctor", "--database", url, "--dir", shipped(), NULL);
+    ck_assert_int_ne(output.status, 0);
+    contains(output.text, "ascii has the encoding SQL_ASCII");
+    h_sql("DROP DATABASE ascii");
+}
+END_TEST
+
 START_TEST(migrate_is_not_for_httpds_role)
 {
     h_output_t output = h_ctl("migrate", "--database", app(), "--dir", shipped(), NULL);
@@ -549,6 +567,7 @@ int main(void)
     tcase_add_test(tcase, a_wrong_command_line_is_said);
     tcase_add_test(tcase, doctor_finds_nothing_wrong);
     tcase_add_test(tcase, doctor_looks_at_the_servers_own_configuration);
+    tcase_add_test(tcase, migrate_and_doctor_want_utf8);
     tcase_add_test(tcase, migrate_is_not_for_httpds_role);
     tcase_add_test(tcase, doctor_finds_what_is_wrong);
     tcase_add_test(tcase, doctor_sees_a_table_that_does_not_force_row_security);
