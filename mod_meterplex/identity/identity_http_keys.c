@@ -51,7 +51,7 @@ enum { FIELD_NAME,
        FIELD_METADATA };
 
 /* clang-format off */
-#define SHARED_FIELDS(needed, clears)                                                                                        \
+#define SHARED_FIELDS(needed, clears)                                                                                \
     { "name", MPX_FIELD_STRING, needed, 1, 200, mpx_check_line, NULL, NULL, offsetof(key_body_t, name) },            \
     { "scopes", MPX_FIELD_STRINGS, needed, 0, IDENTITY_SCOPES_MAX, identity_check_scope, NULL, NULL,                 \
       offsetof(key_body_t, scopes) },                                                                                \

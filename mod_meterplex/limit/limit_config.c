@@ -12,8 +12,8 @@ void *limit_create_dir_config(apr_pool_t *pool, char *path)
     return apr_pcalloc(pool, sizeof(limit_dir_t));
 }
 
-/* Two limits of one answer have two names, in the RateLimit fields (draft-ietf-httpapi-ratelimit-headers): who comes later is
- * numbered. What is counted together is a matter of the zone, and stays as it is. */
+/* Two limits of one answer have two names in the RateLimit fields (draft-ietf-httpapi-ratelimit-headers): who comes later
+ * is numbered. What is counted together is a matter of the zone, and stays as it is. */
 static limit_policy_t *told_apart(apr_pool_t *pool, const apr_array_header_t *policies, int before, limit_policy_t *policy)
 {
     const char *name = policy->name;

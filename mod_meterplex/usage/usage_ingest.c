@@ -151,13 +151,14 @@ static apr_status_t ingest_body(mpx_tx_t *tx, void *baton)
     ingest_use_t *use = baton;
     mpx_call_t *call = mpx_tx_call(tx);
     apr_status_t rv = usage_ingest_in(tx, use->events, use->n, use->options, use->result);
+    const char *details;
 
     if (rv != APR_SUCCESS || !call->acting_as_platform) {
         return rv;
     }
-    return mpx_audit_append(tx, "usage_events.ingest", "usage/events",
-                            apr_psprintf(call->pool, "{\"accepted\":%" APR_INT64_T_FMT ",\"duplicates\":%" APR_INT64_T_FMT "}",
-                                         (apr_int64_t)use->result->accepted, (apr_int64_t)use->result->duplicates));
+    details = apr_psprintf(call->pool, "{\"accepted\":%" APR_INT64_T_FMT ",\"duplicates\":%" APR_INT64_T_FMT "}",
+                           use->result->accepted, use->result->duplicates);
+    return mpx_audit_append(tx, "usage_events.ingest", "usage/events", details);
 }
 
 apr_status_t usage_ingest(mpx_call_t *call, const mpx_event_t *events, int n, const usage_ingest_options_t *options,

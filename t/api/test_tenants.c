@@ -91,7 +91,8 @@ END_TEST
 START_TEST(what_the_platform_does_in_a_tenant_is_in_its_audit_trail)
 {
     const char *id = h_tenant(slug("visited")), *headers[] = { h_format("Meterplex-Tenant: %s", id), NULL };
-    h_request_t post = { .path = "/v1/usage/events", .key = h_admin_key(), .headers = headers, .body = "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}" },
+    const char *event = "{\"id\":\"1\",\"source\":\"s\",\"type\":\"t\"}";
+    h_request_t post = { .path = "/v1/usage/events", .key = h_admin_key(), .headers = headers, .body = event },
                 get = { .path = "/v1/usage/events?subject=secret", .key = h_admin_key(), .headers = headers };
     const char *own = h_key(id, "usage:read", NULL, NULL);
     const char *trail = "SELECT string_agg(action || ':' || as_platform || ':' || coalesce(details->>'path', "
