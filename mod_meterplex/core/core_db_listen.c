@@ -1,17 +1,20 @@
 /* core_db_listen.c: LISTEN for jobs: a connection for each channel, outside mod_dbd's pool, made anew when it is lost. */
 #include "core_private.h"
 
+#include "apr_portable.h"
 #include "apr_strings.h"
 
 #include "core_db.h"
 
 #define LISTENER_NAME "meterplex listener"   /* what an administrator sees in pg_stat_activity */
 #define POOLED_RECHECK apr_time_from_sec(60) /* between two looks whether a pooler still stands in between */
+#define CONNECTING apr_time_from_sec(4)      /* to connect, to look for a pooler, to listen */
 #define ALIVE_EVERY apr_time_from_msec(150)  /* who listens is told that often that nothing has been missed */
 
 typedef struct listener {
     struct listener *next;
     const char *channel;
+    apr_os_thread_t thread; /* its job's in this child: nobody else touches what follows */
     apr_pool_t *pool;
     apr_pool_t *db_pool; /* the connection's own, destroyed with it */
     mpx_db_t *db;
@@ -42,6 +45,23 @@ void core_db_listeners_close(void)
     }
 }
 
+void core_db_listeners_release(void)
+{
+    apr_os_thread_t self = apr_os_thread_current();
+    listener_t *l;
+
+    if (core_db_stopping()) { /* threads of jobs run before there is a pool, and when it ends it closes them all */
+        return;
+    }
+    core_db_lock();
+    for (l = listeners; l && !apr_os_thread_equal(l->thread, self); l = l->next) {
+    }
+    core_db_unlock();
+    if (l) { /* a job listens on one channel */
+        listener_close(l);
+    }
+}
+
 static listener_t *listener_of(const char *channel)
 {
     listener_t *l;
@@ -54,6 +74,7 @@ static listener_t *listener_of(const char *channel)
         l = apr_pcalloc(own, sizeof *l);
         l->pool = own;
         l->channel = apr_pstrdup(own, channel);
+        l->thread = apr_os_thread_current();
         l->next = listeners;
         listeners = l;
     }
@@ -104,7 +125,9 @@ static apr_status_t listen_wait(mpx_job_t *job, const char *channel, apr_interva
     listener_t *l = listener_of(channel);
 
     if (l->db == NULL) {
-        apr_status_t rv = listener_connect(job->server, l, job->pool);
+        apr_status_t rv;
+        core_job_hold(job, CONNECTING);
+        rv = listener_connect(job->server, l, job->pool);
         if (rv != APR_SUCCESS) {
             return rv;
         }

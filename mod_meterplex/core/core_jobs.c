@@ -42,6 +42,12 @@ typedef struct job {
     mpx_metric_t runs, failed, duration;
 } job_t;
 
+/* A run, as the job sees it and as we do. */
+typedef struct running {
+    mpx_job_t run; /* first */
+    const job_t *job;
+} running_t;
+
 static job_t jobs[JOBS_MAX];
 static int njobs;
 
@@ -140,16 +146,13 @@ static int is_dead(pid_t pid)
     return kill(pid, 0) != 0 && errno == ESRCH;
 }
 
-/* Take or renew this child's claim on a node's job. It holds until the next run is due and a while longer; a holder that is
- * dead holds nothing. */
-static int node_lease_held(const job_t *job)
+/* Take or renew this child's claim on a node's job, for so long; a holder that is dead holds nothing. */
+static int take_node_lease(const job_t *job, apr_interval_time_t lease)
 {
     apr_size_t size;
     int fresh;
     lease_word_t *words = mpx_shm_slice("core.jobs", &size, &fresh), *word, old, mine;
     apr_uint64_t now = (apr_uint64_t)apr_time_as_msec(mpx_monotonic()), pid = (apr_uint64_t)getpid();
-    apr_interval_time_t more = job->interval * 2 < NODE_LEASE_MORE ? job->interval * 2 : NODE_LEASE_MORE,
-                        lease = job->interval + more > NODE_LEASE_MIN ? job->interval + more : NODE_LEASE_MIN;
     pid_t holder;
 
     if (words == NULL || size < JOBS_MAX * sizeof *words) {
@@ -163,6 +166,23 @@ static int node_lease_held(const job_t *job)
     }
     mine = (now + (apr_uint64_t)apr_time_as_msec(lease)) << LEASE_PID_BITS | pid;
     return __atomic_compare_exchange_n(word, &old, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* It holds until the next run is due and a while longer. What a node does for itself needs the database: a child that has
+ * none leaves it to those that have. */
+static int node_lease_held(const job_t *job)
+{
+    apr_interval_time_t more = job->interval * 2 < NODE_LEASE_MORE ? job->interval * 2 : NODE_LEASE_MORE;
+    return !mpx_database_down()
+        && take_node_lease(job, job->interval + more > NODE_LEASE_MIN ? job->interval + more : NODE_LEASE_MIN);
+}
+
+void core_job_hold(mpx_job_t *run, apr_interval_time_t longest)
+{
+    const job_t *job = ((const running_t *)run)->job;
+    if (job->scope == MPX_JOB_NODE) {
+        take_node_lease(job, longest);
+    }
 }
 
 static apr_status_t take_cluster_lease(mpx_tx_t *tx, void *baton)
@@ -228,7 +248,8 @@ static void back_off(job_t *job)
 static void run_job(job_t *job, apr_pool_t *pool)
 {
     mpx_call_t call;
-    mpx_job_t run = { job->server, pool, &call, 0 };
+    running_t running = { { job->server, pool, &call, 0, 0 }, job };
+    mpx_job_t *run = &running.run;
     apr_time_t begun = mpx_monotonic();
     apr_status_t rv = APR_SUCCESS;
 
@@ -241,19 +262,23 @@ static void run_job(job_t *job, apr_pool_t *pool)
         }
     }
     if (rv == APR_SUCCESS) {
-        rv = job->fn(&run, job->baton);
+        rv = job->fn(run, job->baton);
     }
     mpx_metric_add(job->runs, 1);
     mpx_metric_observe(job->duration, mpx_monotonic() - begun);
     if (rv == APR_SUCCESS) {
         job->failures = 0;
-        job->not_before = job->interval > TURN_MOST && !run.more ? begun + job->interval : 0;
+        job->not_before = job->interval > TURN_MOST && !run->more ? begun + job->interval : 0;
         return;
     }
     mpx_metric_add(job->failed, 1);
     if (job->failures == 0 && !mpx_job_stopping()) { /* once for each time it goes wrong, not for each try */
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, job->server, "job %s failed, it is tried again: %s", job->name,
                      call.problem.detail ? call.problem.detail : "no detail");
+    }
+    if (run->again) {
+        job->failures++;
+        return;
     }
     back_off(job);
 }
@@ -266,6 +291,9 @@ static apr_status_t on_watchdog(int state, void *data, apr_pool_t *pool)
         if (job->scope == MPX_JOB_CHILD || node_lease_held(job)) {
             run_job(job, pool);
             apr_pool_clear(pool); /* rows of the database are given back before the job counts as left */
+        }
+        else {
+            core_db_listeners_release(); /* what this thread listened on for it, another child hears now */
         }
         leave();
     }

@@ -55,6 +55,7 @@ struct core_db_wait core_db_brief(void);                 /* 0.4 s, or what the d
 void core_db_lock(void);                                 /* the pool's mutex */
 void core_db_unlock(void);
 void core_db_listeners_close(void);                      /* core_db_listen.c; no job runs any more */
+void core_db_listeners_release(void);                    /* those of this thread: the job is another child's */
 
 /* --- Jobs (core_jobs.c) ------------------------------------------------------------------------------------------------------------ */
 void core_jobs_reset(apr_pool_t *pconf);
@@ -63,6 +64,8 @@ void core_jobs_child_init(apr_pool_t *pchild, server_rec *s); /* before mod_watc
 /* While the child ends, from its main thread: no job begins any more; wait until none runs.
  * @param longest  microseconds; below 0: without end @return 1 when none runs */
 int core_jobs_end(apr_interval_time_t longest);
+/* For a job that is about to do what takes long: until then it stays this child's. */
+void core_job_hold(mpx_job_t *run, apr_interval_time_t longest);
 
 /* --- Metrics and health (core_metrics.c, core_health.c) ------------------------------------------------------------------------------ */
 void core_metrics_reset(apr_pool_t *pconf);

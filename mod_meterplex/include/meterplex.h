@@ -192,6 +192,7 @@ typedef struct mpx_job {
     apr_pool_t *pool; /* cleared after the run */
     mpx_call_t *call; /* system principal */
     int more;         /* set by the job: there is more to do, the next turn is not to wait for the interval */
+    int again;        /* set by the job: should it fail, it is not to be backed off */
 } mpx_job_t;
 
 /* @return APR_SUCCESS; anything else is logged, counted, and backs the job off with jitter (at most 30 s).

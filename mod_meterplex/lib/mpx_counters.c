@@ -104,9 +104,13 @@ mpx_counters_t *mpx_counters_format(void *memory, apr_size_t size, const mpx_uui
     return counters;
 }
 
+static int is_sound(mpx_counters_t *counters, cell_t *cell);
+
 mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **wrong)
 {
     mpx_counters_t *counters = memory;
+    apr_uint64_t i;
+
     if (size < HEADER_SIZE || memcmp(counters->magic, MAGIC, sizeof counters->magic) != 0) {
         *wrong = "it is not a counter file of this version";
         return NULL;
@@ -115,6 +119,12 @@ mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **
         || counters->ncells > (size - HEADER_SIZE) / CELL_SIZE) {
         *wrong = "its size is not what it says of itself";
         return NULL;
+    }
+    for (i = 0; i < counters->ncells; i++) {
+        if (!is_sound(counters, &counters->cells[i])) {
+            *wrong = "a record in it is damaged";
+            return NULL;
+        }
     }
     return counters;
 }
@@ -144,6 +154,29 @@ static void hash_record(const mpx_counters_t *counters, record_t *record)
     record->start = hash[0] % counters->ncells;
     record->step = PROBES + (hash[0] >> 32 ^ hash[1] >> 32) % counters->ncells;
     record->print = hash[1];
+}
+
+/* Is a cell what only we can have written? Its print is a keyed hash of the record. Others may be adding to the file: what
+ * has changed hands meanwhile is theirs to know. */
+static int is_sound(mpx_counters_t *counters, cell_t *cell)
+{
+    apr_uint64_t state = get(&cell->state), settled = get(&cell->settled), announced = get(&cell->announced),
+                 count = get(&cell->count), generation = generation_of(state),
+                 next = (generation + 1) & GENERATION_MASK ? (generation + 1) & GENERATION_MASK : 1;
+    record_t record = { &cell->tenant, cell->minute, cell->payload, cell->len, 0, 0, 0 };
+    int sound = kind_of(state) <= CELL_IN_USE;
+
+    if (kind_of(state) == CELL_IN_USE) {
+        sound = record.len <= MPX_COUNTERS_PAYLOAD_MAX && settled <= announced && cell->use != 0
+            && cell->use <= get(&counters->uses)
+            && (count == next << COUNT_BITS /* a flusher died between its two words */
+                || (count >> COUNT_BITS == generation && announced <= (count & COUNT_MASK)));
+        if (sound) {
+            hash_record(counters, &record);
+            sound = record.print == cell->print;
+        }
+    }
+    return sound || get(&cell->state) != state;
 }
 
 /* Compared whole. The cell may be given up and rewritten meanwhile: the caller looks at its state again afterwards. */

@@ -240,6 +240,7 @@ static apr_status_t flush_job(mpx_job_t *job, void *baton)
         return APR_SUCCESS; /* another process is flushing it */
     }
     rv = flush_locked(job);
+    job->again = 1; /* what the database refuses of one tenant's must not hold up the others' next counts */
     lock.l_type = F_UNLCK;
     fcntl(file.fd, F_SETLK, &lock);
     if (rv == APR_SUCCESS) {

@@ -9,7 +9,7 @@
 
 static const char gate[] = "StartServers 2\n"
                            "<Location /gate>\n    AuthType Meterplex\n    Require meterplex-scope demo:read\n"
-                           "</Location>\n";
+                           "    MeterplexMeter sold.request\n</Location>\n";
 static h_httpd_t *far, *mute;
 
 static void up(void)
@@ -155,6 +155,39 @@ START_TEST(a_silent_database_holds_up_neither_start_nor_stop)
 }
 END_TEST
 
+/* A child that alone gets no connection leaves what the node does for itself to those that have some. */
+START_TEST(a_child_without_connections_does_nobodys_work)
+{
+    const char *tenant = h_tenant("alone"),
+               *key = h_key(tenant, "demo:read usage:read meters:read meters:write", NULL, NULL);
+    long long end;
+    int served = 0;
+
+    h_expect(h_post("/v1/meters", key,
+                    "{\"key\":\"sold\",\"name\":\"s\",\"event_type\":\"sold.request\",\"aggregation\":\"count\"}"),
+             201);
+    H_WAIT(5, all_work(key));
+    /* room for both pulses, the listener, and one connection */
+    h_sql("ALTER ROLE meterplex CONNECTION LIMIT 4");
+    h_sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'meterplex'");
+    H_WAIT(8, api(key)->status == 200);
+    for (end = h_now_ms() + 6000; h_now_ms() < end; h_pause()) {
+        served += h_get("/gate/", key)->status == 404;
+    }
+    ck_assert_int_gt(served, 100);
+    for (end = h_now_ms() + 3000; h_now_ms() < end && atoi(h_sql("SELECT coalesce(sum(repeats), 0) FROM usage.events WHERE "
+                                                                 "type = 'sold.request' AND tenant_id = (SELECT tenant_id "
+                                                                 "FROM audit.entries WHERE target = '%s' LIMIT 1)",
+                                                                 tenant))
+             < served;
+         h_pause()) {
+    }
+    h_sql("ALTER ROLE meterplex CONNECTION LIMIT -1");
+    ck_assert_msg(h_now_ms() < end, "not flushed within 3 s, of %d", served);
+    H_WAIT(5, all_work(key));
+}
+END_TEST
+
 /* What it refuses of each request is not a line for each. */
 START_TEST(a_database_that_refuses_does_not_fill_the_log)
 {
@@ -186,6 +219,7 @@ int main(void)
     tcase_add_test(tcase, a_far_database_comes_back);
     tcase_add_test(tcase, a_full_database_is_as_one_that_is_away);
     tcase_add_test(tcase, a_silent_database_holds_up_neither_start_nor_stop);
+    tcase_add_test(tcase, a_child_without_connections_does_nobodys_work);
     tcase_add_test(tcase, a_database_that_refuses_does_not_fill_the_log);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
