@@ -109,6 +109,11 @@ int core_db_seen_down(void)
     return mpx_database_down() || (metric_up >= 0 && mpx_metric_value(metric_up) == 0);
 }
 
+int core_db_alone_down(void)
+{
+    return mpx_database_down() && mpx_metric_value(metric_up) == 1;
+}
+
 /* Any thread; not under the mutex. */
 static void set_down(db_pool_t *p, int down, const char *why)
 {

@@ -168,12 +168,12 @@ static int take_node_lease(const job_t *job, apr_interval_time_t lease)
     return __atomic_compare_exchange_n(word, &old, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-/* It holds until the next run is due and a while longer. What a node does for itself needs the database: a child that has
- * none leaves it to those that have. */
+/* It holds until the next run is due and a while longer. What a node does for itself needs the database: a child that
+ * alone has none leaves it to those that have. */
 static int node_lease_held(const job_t *job)
 {
     apr_interval_time_t more = job->interval * 2 < NODE_LEASE_MORE ? job->interval * 2 : NODE_LEASE_MORE;
-    return !mpx_database_down()
+    return !core_db_alone_down()
         && take_node_lease(job, job->interval + more > NODE_LEASE_MIN ? job->interval + more : NODE_LEASE_MIN);
 }
 

@@ -95,6 +95,7 @@ void core_reply_problem(core_exchange_t *exchange);
 apr_status_t core_body_read(mpx_http_t *http);
 void core_db_metrics_open(void); /* post_config */
 int core_db_seen_down(void);     /* by any child of this node */
+int core_db_alone_down(void);    /* by this child, and another of this node has it */
 /* Refuse query parameters that the route does not know. */
 apr_status_t core_query_check(mpx_http_t *http);
 /* Run the route's handler under an Idempotency-Key, or without when the request has none. */
