@@ -234,8 +234,8 @@ const char *core_redact(apr_pool_t *pool, const char *text)
         apr_size_t n = key_at(at);
         if (n == 0 && *at == '=') {
             int secret = name && secret_name(name, (apr_size_t)(at - name));
-            name = NULL; /* it ends at its first '=': to look at it again at each would take a request's time squared */
             *to++ = *at++;
+            name = at; /* a name ends here, and each byte is looked at once: at each '=' again would be its square */
             n = secret ? strcspn(at, "&;# ") : 0;
             if (n == 0) {
                 continue;

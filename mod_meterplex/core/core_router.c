@@ -153,7 +153,7 @@ static apr_status_t audit_look(mpx_tx_t *tx, void *baton)
 
     mpx_jsonw_object(w);
     mpx_jsonw_member_string(w, "method", http->r->method);
-    mpx_jsonw_member_string(w, "path", http->r->uri);
+    mpx_jsonw_member_string(w, "path", core_redact(http->call->pool, http->r->uri));
     mpx_jsonw_end(w);
     return mpx_audit_append(tx, "tenant.read", http->route->pattern, mpx_jsonw_text(w, &len));
 }

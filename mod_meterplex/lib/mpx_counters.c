@@ -105,6 +105,7 @@ mpx_counters_t *mpx_counters_format(void *memory, apr_size_t size, const mpx_uui
 }
 
 static int is_sound(mpx_counters_t *counters, cell_t *cell);
+static void raise_uses(mpx_counters_t *counters, apr_uint64_t least);
 
 mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **wrong)
 {
@@ -124,6 +125,9 @@ mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **
         if (!is_sound(counters, &counters->cells[i])) {
             *wrong = "a record in it is damaged";
             return NULL;
+        }
+        if (kind_of(get(&counters->cells[i].state)) == CELL_IN_USE) {
+            raise_uses(counters, counters->cells[i].use);
         }
     }
     return counters;
@@ -168,7 +172,6 @@ static int is_sound(mpx_counters_t *counters, cell_t *cell)
 
     if (kind_of(state) == CELL_IN_USE) {
         sound = record.len <= MPX_COUNTERS_PAYLOAD_MAX && settled <= announced && cell->use != 0
-            && cell->use <= get(&counters->uses)
             && (count == next << COUNT_BITS /* a flusher died between its two words */
                 || (count >> COUNT_BITS == generation && announced <= (count & COUNT_MASK)));
         if (sound) {
@@ -176,7 +179,18 @@ static int is_sound(mpx_counters_t *counters, cell_t *cell)
             sound = record.print == cell->print;
         }
     }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return sound || get(&cell->state) != state;
+}
+
+/* The number of uses stands in another page than the uses: after a power loss it may be older than they are. No number is
+ * given twice. */
+static void raise_uses(mpx_counters_t *counters, apr_uint64_t least)
+{
+    apr_uint64_t uses = get(&counters->uses);
+    while (uses < least && !swap(&counters->uses, uses, least)) {
+        uses = get(&counters->uses);
+    }
 }
 
 /* Compared whole. The cell may be given up and rewritten meanwhile: the caller looks at its state again afterwards. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REQUESTS 15
+#define REQUESTS 17
 
 static void up(void)
 {
@@ -45,6 +45,8 @@ static void put_everywhere(const char *key)
     h_call(key, "/gate/j", NULL, NULL);
     get_with("/v1/auth/me", h_format("X-API-Key: %s", key));
     get_with("/v1/auth/me?token=hidden-in-a-parameter", NULL);
+    get_with("/v1/auth/me?a=token=hidden-in-a-parameter", NULL);
+    get_with("/v1/auth/me?x[a=b]secret=hidden-in-a-parameter", NULL);
 }
 
 /* Whole lines that are not about the administrator's requests before: a line is written when its answer is already out, so
@@ -84,6 +86,8 @@ START_TEST(no_secret_is_kept_or_logged)
     ck_assert_int_eq(truncate(log, 0), 0);
     put_everywhere(secrets[0]);
     put_everywhere(secrets[2]);
+    /* the platform's look into a tenant is a row of the database, with its path */
+    h_expect(h_get(h_format("/v1/tenants/%s/api-keys/%s", tenant, secrets[0]), h_admin_key()), 404);
 
     /* each line is an object of its own, one a request, and says where the secret stood */
     H_WAIT(5, lines_in(log) >= 2 * REQUESTS);
