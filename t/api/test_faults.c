@@ -437,9 +437,12 @@ static int waits_for_a_lock(void)
 static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
 {
     const char *key = fresh_key();
-    long long begun;
+    long long begun = h_now_ms(), idle;
     pid_t locker;
 
+    end(h_main_httpd);
+    idle = h_now_ms() - begun;
+    H_WAIT(5, ready() && works(key));
     h_expect(h_get("/sold/x", key), 404); /* its last use is written down within three seconds */
     locker = fork();
     if (locker == 0) {
@@ -450,7 +453,8 @@ static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
     H_WAIT(6, waits_for_a_lock());
     begun = h_now_ms();
     end(h_main_httpd);
-    ck_assert_msg(h_now_ms() - begun < 6000, "it took %lld ms", h_now_ms() - begun);
+    /* sanitizers take seconds to end a process; what is asked is what the job adds: a second of patience, and not its lock */
+    ck_assert_msg(h_now_ms() - begun < idle + 3000, "it took %lld ms, %lld ms at leisure", h_now_ms() - begun, idle);
     waitpid(locker, NULL, 0);
     H_WAIT(5, ready());
     ck_assert(!h_httpd_logged(h_main_httpd, "Segmentation fault"));
