@@ -453,7 +453,7 @@ static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
     H_WAIT(6, waits_for_a_lock());
     begun = h_now_ms();
     end(h_main_httpd);
-    /* sanitizers take seconds to end a process; what is asked is what the job adds: a second of patience, and not its lock */
+    /* sanitizers take seconds to end a process; what is asked is what the job adds: a second of patience, not its lock */
     ck_assert_msg(h_now_ms() - begun < idle + 3000, "it took %lld ms, %lld ms at leisure", h_now_ms() - begun, idle);
     waitpid(locker, NULL, 0);
     H_WAIT(5, ready());
