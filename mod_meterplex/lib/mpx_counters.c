@@ -104,35 +104,6 @@ mpx_counters_t *mpx_counters_format(void *memory, apr_size_t size, const mpx_uui
     return counters;
 }
 
-static int is_sound(mpx_counters_t *counters, cell_t *cell);
-static void raise_uses(mpx_counters_t *counters, apr_uint64_t least);
-
-mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **wrong)
-{
-    mpx_counters_t *counters = memory;
-    apr_uint64_t i;
-
-    if (size < HEADER_SIZE || memcmp(counters->magic, MAGIC, sizeof counters->magic) != 0) {
-        *wrong = "it is not a counter file of this version";
-        return NULL;
-    }
-    if (counters->cell_size != CELL_SIZE || counters->ncells < PROBES
-        || counters->ncells > (size - HEADER_SIZE) / CELL_SIZE) {
-        *wrong = "its size is not what it says of itself";
-        return NULL;
-    }
-    for (i = 0; i < counters->ncells; i++) {
-        if (!is_sound(counters, &counters->cells[i])) {
-            *wrong = "a record in it is damaged";
-            return NULL;
-        }
-        if (kind_of(get(&counters->cells[i].state)) == CELL_IN_USE) {
-            raise_uses(counters, counters->cells[i].use);
-        }
-    }
-    return counters;
-}
-
 const mpx_uuid_t *mpx_counters_id(const mpx_counters_t *counters)
 {
     return &counters->id;
@@ -191,6 +162,32 @@ static void raise_uses(mpx_counters_t *counters, apr_uint64_t least)
     while (uses < least && !swap(&counters->uses, uses, least)) {
         uses = get(&counters->uses);
     }
+}
+
+mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **wrong)
+{
+    mpx_counters_t *counters = memory;
+    apr_uint64_t i;
+
+    if (size < HEADER_SIZE || memcmp(counters->magic, MAGIC, sizeof counters->magic) != 0) {
+        *wrong = "it is not a counter file of this version";
+        return NULL;
+    }
+    if (counters->cell_size != CELL_SIZE || counters->ncells < PROBES
+        || counters->ncells > (size - HEADER_SIZE) / CELL_SIZE) {
+        *wrong = "its size is not what it says of itself";
+        return NULL;
+    }
+    for (i = 0; i < counters->ncells; i++) {
+        if (!is_sound(counters, &counters->cells[i])) {
+            *wrong = "a record in it is damaged";
+            return NULL;
+        }
+        if (kind_of(get(&counters->cells[i].state)) == CELL_IN_USE) {
+            raise_uses(counters, counters->cells[i].use);
+        }
+    }
+    return counters;
 }
 
 /* Compared whole. The cell may be given up and rewritten meanwhile: the caller looks at its state again afterwards. */

@@ -4,6 +4,7 @@
 #     t/dev/up.sh        in a state directory and on ports of its own; everything it starts it stops
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+. "$ROOT/support/dev.d/common.sh" # wait_for, free_port
 DIR=$(mktemp -d /tmp/mpx-up-XXXXXX)
 chmod 755 "$DIR"
 STATE=$DIR/state
@@ -30,7 +31,6 @@ check() {
     fi
 }
 
-free_port() { echo $((20000 + RANDOM % 10000)); }
 dev() { "$ROOT/dev" "$@"; }
 contains() { grep -qF -- "$2" <<<"$1" || { printf 'not there: %s\nin: %s\n' "$2" "$1"; return 1; }; }
 status() { curl -s -o /dev/null --max-time 10 -w '%{http_code}' "$@"; }
@@ -39,13 +39,12 @@ env_of() { # in a shell of its own, with the variables of dev.env
     bash -c ". '$STATE/dev.env'; $1"
 }
 
+answers_200() { [ "$(status "$1")" = 200 ]; }
+
 answers_within() { # SECONDS live|ready
-    local deadline=$((SECONDS + $1)) url
+    local url
     url=$(env_of 'echo $METERPLEX_URL')/health/$2
-    until [ "$(status "$url")" = 200 ]; do
-        [ $SECONDS -lt $deadline ] || { echo "not within $1 s: $url: $(curl -s --max-time 5 "$url")"; return 1; }
-        sleep 0.2
-    done
+    wait_for "$1" answers_200 "$url" || { echo "not within $1 s: $url: $(curl -s --max-time 5 "$url")"; return 1; }
 }
 
 first_up() { dev up --state "$STATE" --port "$(free_port)" 2>&1 | tee "$DIR/up.txt"; return "${PIPESTATUS[0]}"; }
@@ -97,18 +96,13 @@ demo_count() {
 
 # All that was counted is in the database.
 nothing_pending() {
-    local deadline=$((SECONDS + 10)) url
-    url=$(env_of 'echo $METERPLEX_URL')/metrics
-    until curl -s --max-time 5 "$url" | grep -qx 'meterplex_usage_pending 0'; do
-        [ $SECONDS -lt $deadline ] || { echo "counts are pending after 10 s"; return 1; }
-        sleep 0.1
-    done
+    curl -s --max-time 5 "$(env_of 'echo $METERPLEX_URL')/metrics" | grep -qx 'meterplex_usage_pending 0'
 }
 
 up_again() {
     local before after
     before=$(md5sum <"$STATE/dev.env") || return 1
-    nothing_pending || return 1
+    wait_for 10 nothing_pending || { echo 'counts are pending after 10 s'; return 1; }
     count=$(demo_count)
     dev up --state "$STATE" || return 1
     after=$(md5sum <"$STATE/dev.env") || return 1
@@ -205,11 +199,8 @@ CONF
 }
 
 shipped_answers() { # SITE API: their ports
-    local path _
-    for _ in $(seq 100); do
-        [ "$(status "http://127.0.0.1:$2/health/ready")" != 200 ] || break
-        sleep 0.1
-    done
+    local path
+    wait_for 10 answers_200 "http://127.0.0.1:$2/health/ready" || { echo "the API is not ready within 10 s"; return 1; }
     for path in / /v1/ /health/; do
         is "$(curl -s "http://127.0.0.1:$1$path")" "the site's own $path" || return 1
     done
