@@ -34,6 +34,8 @@
 #define SETTLING apr_time_from_sec(5)      /* after trouble: connections are made, the server recovers */
 #define QUIET_TURNS 5                      /* while nothing is asked of the database, the pulse is taken once a second */
 #define IDLE_KEEP apr_time_from_sec(60)
+#define PULSE_NAME "meterplex pulse"      /* what an administrator sees in pg_stat_activity */
+#define VERDICT_WAIT apr_time_from_sec(3) /* for a pulse that says: there, or away; it says so within far less */
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define POOL_MAX 64
 #define KINDS 32                        /* of failures that are told apart in the log */
@@ -70,7 +72,9 @@ typedef struct db_pool {
     mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
     apr_time_t open_after; /* when mod_dbd may be asked again */
-    apr_time_t trouble;    /* when a connection last broke, or the database went or came; 0: never */
+    apr_time_t trouble;    /* when the database last went or came; 0: never */
+    apr_time_t felt;       /* when the last pulse that was felt had been asked for */
+    int doubting;          /* how many wait for the next one: see mpx_database_answers() */
     told_t told[KINDS];
     volatile int down;
 } db_pool_t;
@@ -141,7 +145,6 @@ static void hand_back(db_pool_t *p, mpx_db_t *db)
 static void discard(db_pool_t *p, mpx_db_t *db)
 {
     core_db_break(db);
-    __atomic_store_n(&p->trouble, mpx_monotonic(), __ATOMIC_RELAXED);
     lock(p);
     p->dead[p->ndead++] = db; /* never more than are open */
     apr_thread_cond_signal(p->wanted);
@@ -323,17 +326,22 @@ core_db_wait_t core_db_brief(void)
     return wait;
 }
 
-int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
+static int answers_to(mpx_db_t *db, apr_pool_t *pool, const char *sql)
 {
     core_db_wait_t wait = core_db_brief();
     apr_time_t begun = mpx_monotonic();
     core_db_error_t error;
 
-    if (core_db_script(db, pool, &wait, "SELECT 1", &error) != CORE_DB_OK) {
+    if (core_db_script(db, pool, &wait, sql, &error) != CORE_DB_OK) {
         return 0;
     }
     note_trip(mpx_monotonic() - begun);
     return 1;
+}
+
+int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
+{
+    return answers_to(db, pool, "SELECT 1");
 }
 
 /* Take one more connection from mod_dbd. Blocks for as long as libpq's connect does. */
@@ -481,8 +489,10 @@ static pulse_e heart_make(db_pool_t *p, apr_pool_t *scratch, const char **why)
         apr_pool_destroy(own);
     }
     heart_set(p, fresh, fresh ? own : NULL);
-    return fresh && core_db_answers(fresh, scratch) ? PULSE : full ? NO_ROOM
-                                                                   : NO_PULSE;
+    if (fresh && answers_to(fresh, scratch, "SET application_name = '" PULSE_NAME "'")) {
+        return PULSE;
+    }
+    return full ? NO_ROOM : NO_PULSE;
 }
 
 /* A connection that was closed under us (an administrator ended it, a server restarted in between) says nothing of the
@@ -537,6 +547,16 @@ static void speak_up(db_pool_t *p)
     unlock(p);
 }
 
+static void note_felt(db_pool_t *p, apr_time_t begun)
+{
+    lock(p);
+    p->felt = begun;
+    if (p->doubting > 0) {
+        apr_thread_cond_broadcast(p->available);
+    }
+    unlock(p);
+}
+
 /* What the pulse says while the database is down. */
 static void look_for(db_pool_t *p, apr_pool_t *scratch)
 {
@@ -563,7 +583,7 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
 
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     for (turn = 0; !p->stopping; turn++) {
-        int awaited = p->borrowed > 0 || p->waiting > 0;
+        int awaited = p->borrowed > 0 || p->waiting > 0 || p->doubting > 0;
         if (p->down) {
             look_for(p, scratch);
         }
@@ -572,6 +592,7 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
             begun = mpx_monotonic();
             pulse = look(p, scratch, &why);
             if (pulse != NO_PULSE) {
+                note_felt(p, begun);
                 speak_up(p);
             }
             /* A pulse that fails while statements succeed is about its own connection. */
@@ -771,6 +792,26 @@ void core_db_unlock(void)
 int mpx_database_down(void)
 {
     return db_pool == NULL || db_pool->down;
+}
+
+int mpx_database_answers(apr_time_t since)
+{
+    db_pool_t *p = db_pool;
+    apr_time_t deadline = mpx_monotonic() + VERDICT_WAIT;
+    int answers;
+
+    if (p == NULL) {
+        return 0;
+    }
+    lock(p);
+    p->doubting++;
+    while (!(answers = p->felt >= since || p->last_ok >= since) && !p->down && !p->stopping && mpx_monotonic() < deadline) {
+        apr_thread_cond_timedwait(p->available, p->mutex, deadline - mpx_monotonic());
+    }
+    p->doubting--;
+    answers = answers || !p->down;
+    unlock(p);
+    return answers;
 }
 
 int mpx_database_unsettled(void)

@@ -318,17 +318,22 @@ static int asked_in_vain(recalled_e recalled)
     return (recalled == REMEMBERED || recalled == DOUBTED) && mpx_monotonic() < __atomic_load_n(until, __ATOMIC_RELAXED);
 }
 
-/* No answer came. @param recalled  REMEMBERED or DOUBTED @return whether the old record is to do */
-static int make_do(const mpx_call_t *call, recalled_e recalled)
+/* No answer came. @param recalled  REMEMBERED or DOUBTED @param begun  monotonic: when it was asked for
+ * @return whether the old record is to do */
+static int make_do(const mpx_call_t *call, recalled_e recalled, apr_time_t begun)
 {
-    apr_time_t until = mpx_monotonic() + VAIN;
-    int away = call->unreachable || mpx_database_down();
+    apr_time_t until;
 
-    if (call->problem.code != MPX_P_UNAVAILABLE || (recalled == DOUBTED && !away && !mpx_database_unsettled())) {
+    if (call->problem.code != MPX_P_UNAVAILABLE) {
         return 0;
     }
+    /* A connection that breaks, or hangs, says nothing of the database yet, and a revocation may be behind it. */
+    if (recalled == DOUBTED && !mpx_database_unsettled() && (!call->unreachable || mpx_database_answers(begun))) {
+        return 0;
+    }
+    until = mpx_monotonic() + VAIN;
     __atomic_store_n(&vain_until, until, __ATOMIC_RELAXED);
-    if (away) {
+    if (mpx_database_down()) {
         __atomic_store_n(&away_until, until, __ATOMIC_RELAXED);
     }
     return 1;
@@ -340,6 +345,7 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
     recalled_e recalled = recall(digest, packed, len);
     identity_packed_t *old = NULL;
     apr_size_t old_len = *len;
+    apr_time_t begun = mpx_monotonic();
     apr_status_t rv;
 
     if (recalled == KNOWN_TO_BE_UNKNOWN) {
@@ -356,7 +362,7 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
     }
     *len = 0;
     rv = ask(call, digest, old ? PATIENCE_KNOWN : PATIENCE_UNKNOWN, packed, len);
-    if (rv != APR_SUCCESS && old && make_do(call, recalled)) {
+    if (rv != APR_SUCCESS && old && make_do(call, recalled, begun)) {
         mpx_metric_add(metric_stale, 1);
         memset(&call->problem, 0, sizeof call->problem);
         memcpy(packed, old, old_len);

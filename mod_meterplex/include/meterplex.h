@@ -152,9 +152,14 @@ MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);
 MPX_DECLARE(void) mpx_call_system(mpx_call_t *call, apr_pool_t *pool);
 /* Is the database known to be away right now? One load from memory. */
 MPX_DECLARE(int) mpx_database_down(void);
-/* Is it away, or was it within the last five seconds, or did a connection break in that time? Then what is asked of it may
- * find no connection yet, or a server at its recovery. */
+/* Is it away, or was it within the last five seconds? Then what is asked of it may find no connection yet, or a server at
+ * its recovery. */
 MPX_DECLARE(int) mpx_database_unsettled(void);
+/* After a connection was lost: was it that connection, or the database? Waits for the next sign of life, at most 3 s and
+ * mostly a fifth of one. Any thread of a child.
+ * @param since  monotonic: an answer to what was asked then or later counts
+ * @return 1 it is there, or nobody has found it away; 0 it is known to be away */
+MPX_DECLARE(int) mpx_database_answers(apr_time_t since);
 
 /* --- Notifications of the database ---------------------------------------------------------------------------------------- */
 

@@ -242,6 +242,53 @@ START_TEST(a_revocation_is_heeded_though_its_teller_is_held_up)
 }
 END_TEST
 
+/* Every child has found the database again: so many answers in a row that each has given some. */
+static int recovered(const char *key)
+{
+    int i;
+
+    for (i = 0; i < 60 && status_at(NULL, "/v1/auth/me", key) == 200 && status_at(second, "/v1/auth/me", key) == 200; i++) {
+    }
+    return i == 60;
+}
+
+static void signal_backends(const char *which, int signal_number)
+{
+    char *pids = strdup(h_sql("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE usename = 'meterplex' AND %s",
+                              which)),
+         *state = NULL;
+
+    for (char *pid = strtok_r(pids, " ", &state); pid; pid = strtok_r(NULL, " ", &state)) {
+        kill((pid_t)atoi(pid), signal_number);
+    }
+    free(pids);
+}
+
+/* All that a node asks and is told by is held up, but its pulse says that the database is there: then a key that may have
+ * been revoked is not served on trust. */
+START_TEST(a_database_that_only_seems_to_be_there_is_not_one_that_is_away)
+{
+    static const char most[] = "application_name <> 'meterplex pulse'";
+    const char *key = h_key(tenant, "demo:read", NULL, NULL);
+    long long since;
+    int served = 0, status = 0;
+
+    for (int i = 0; i < 20; i++) {
+        ck_assert_int_eq(status_at(second, "/v1/auth/me", key), 200);
+    }
+    h_sql("UPDATE identity.api_keys SET revoked_at = now() WHERE hint = right('%s', 4) AND last_used_at IS NULL", key);
+    signal_backends(most, SIGSTOP);
+    for (since = h_now_ms(); h_now_ms() < since + 4000; h_pause()) {
+        status = status_at(second, "/gated", key);
+        served += h_now_ms() - since > 1000 && status != 503 && status != 401;
+    }
+    signal_backends(most, SIGCONT);
+    ck_assert_int_eq(served, 0);
+    H_WAIT(5, status_at(second, "/gated", key) == 401);
+    H_WAIT(5, recovered(reader) && teller(1) > 0);
+}
+END_TEST
+
 /* Whoever listens is held up: another child takes over, and the first gives up its connection when it finds out. */
 START_TEST(a_node_has_one_listener)
 {
@@ -293,16 +340,6 @@ START_TEST(the_longest_key_is_remembered_too)
     H_WAIT(3, (before = lookups()) >= 0 && h_get("/v1/auth/me", key)->status == 200 && lookups() == before);
 }
 END_TEST
-
-/* Every child has found the database again: so many answers in a row that each has given some. */
-static int recovered(const char *key)
-{
-    int i;
-
-    for (i = 0; i < 60 && status_at(NULL, "/v1/auth/me", key) == 200 && status_at(second, "/v1/auth/me", key) == 200; i++) {
-    }
-    return i == 60;
-}
 
 START_TEST(what_was_missed_while_nobody_listened_is_looked_up)
 {
@@ -392,6 +429,7 @@ int main(void)
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
     tcase_add_test(tcase, a_revocation_is_heeded_though_its_teller_is_held_up);
+    tcase_add_test(tcase, a_database_that_only_seems_to_be_there_is_not_one_that_is_away);
     tcase_add_test(tcase, a_node_has_one_listener);
     tcase_add_test(tcase, the_longest_key_is_remembered_too);
     tcase_add_test(tcase, a_revocation_is_heeded_though_the_listening_child_dies);
