@@ -113,6 +113,11 @@ int core_db_seen_down(void)
     return mpx_database_down() || (metric_up >= 0 && mpx_metric_value(metric_up) == 0);
 }
 
+apr_interval_time_t core_db_round_trip(void)
+{
+    return metric_trip >= 0 ? mpx_metric_value(metric_trip) : 0;
+}
+
 int core_db_alone_down(void)
 {
     return mpx_database_down() && mpx_metric_value(metric_up) == 1;

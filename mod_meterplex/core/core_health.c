@@ -1,7 +1,10 @@
 /* core_health.c: the registry of what /health is composed of. */
 #include "core_private.h"
 
+#include "apr_strings.h"
+
 #define PARTS_MAX 32
+#define FAR apr_time_from_msec(200) /* beyond it no node can vouch for revocations within a second */
 
 static struct {
     const char *name;
@@ -14,6 +17,13 @@ static mpx_health_e database_health(apr_pool_t *pool, const char **detail)
     if (core_db_seen_down()) {
         *detail = "PostgreSQL does not answer, or takes no connections";
         return MPX_HEALTH_DOWN;
+    }
+    if (core_db_round_trip() > FAR) {
+        *detail = apr_psprintf(pool,
+                               "PostgreSQL is far away, %d ms for a round trip: API keys in use wait for a "
+                               "look-up each second",
+                               (int)apr_time_as_msec(core_db_round_trip()));
+        return MPX_HEALTH_DEGRADED;
     }
     return MPX_HEALTH_OK;
 }

@@ -94,6 +94,7 @@ void core_reply_problem(core_exchange_t *exchange);
 /* Body and media type (core_body.c). @return APR_SUCCESS, or MPX_FAILED with the problem set */
 apr_status_t core_body_read(mpx_http_t *http);
 void core_db_metrics_open(void); /* post_config */
+apr_interval_time_t core_db_round_trip(void); /* smoothed, of this node; 0: not known */
 int core_db_seen_down(void);     /* by any child of this node */
 int core_db_alone_down(void);    /* by this child, and another of this node has it */
 /* Refuse query parameters that the route does not know. */

@@ -54,7 +54,7 @@ static const struct {
     { 415, MPX_P_UNSUPPORTED_MEDIA_TYPE, "The media type is not accepted here." },
     { 429, MPX_P_RATE_LIMITED, "Too many requests." },
     { 431, MPX_P_BAD_REQUEST, "The request's header fields are too large." },
-    { 501, MPX_P_METHOD_NOT_ALLOWED, "The method is not known here." },
+    { 501, MPX_P_NOT_IMPLEMENTED, "The method, or the transfer coding, is not known here." },
     { 502, MPX_P_UPSTREAM_ERROR, "The service behind this address gave no usable answer." },
     { 503, MPX_P_UNAVAILABLE, "The service is temporarily not available." },
     { 504, MPX_P_UPSTREAM_TIMEOUT, "The service behind this address did not answer in time." },

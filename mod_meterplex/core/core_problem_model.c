@@ -27,6 +27,7 @@ static const struct {
     [MPX_P_CSRF_FAILED] = { 403, "csrf_failed", "CSRF check failed" },
     [MPX_P_NOT_FOUND] = { 404, "not_found", "Not found" },
     [MPX_P_METHOD_NOT_ALLOWED] = { 405, "method_not_allowed", "Method not allowed" },
+    [MPX_P_NOT_IMPLEMENTED] = { 501, "not_implemented", "Not implemented" },
     [MPX_P_REQUEST_TIMEOUT] = { 408, "request_timeout", "Request timeout" },
     [MPX_P_CONFLICT] = { 409, "conflict", "Conflict" },
     [MPX_P_IDEMPOTENCY_IN_PROGRESS] = { 409, "idempotency_in_progress", "Request in progress" },

@@ -115,6 +115,7 @@ static mpx_request_t *make_context(request_rec *r)
     request->call.now = r->request_time ? r->request_time : apr_time_now();
     apr_table_setn(r->headers_in, "X-Request-Id", request->id);
     apr_table_setn(r->err_headers_out, "X-Request-Id", request->id);
+    set_trace(r, request);
     ap_set_module_config(r->request_config, &meterplex_module, request);
     return request;
 }
@@ -178,7 +179,7 @@ static void keep_ours(request_rec *r)
 static int on_post_read_request(request_rec *r)
 {
     if (r->main == NULL && r->prev == NULL) {
-        set_trace(r, make_context(r));
+        make_context(r);
         keep_ours(r);
     }
     return DECLINED;

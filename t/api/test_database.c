@@ -43,10 +43,12 @@ static double round_trip(void)
 START_TEST(a_far_database_is_there)
 {
     const char *key = h_key(h_tenant("far"), "demo:read meters:read", NULL, NULL);
+    h_request_t health = { .httpd = far, .path = "/health" };
 
     H_WAIT(10, far_says("/health/ready", NULL) == 200 && far_says("/gate/", key) == 404);
     H_WAIT(10, far_says("/v1/meters", key) == 200);
     ck_assert_msg(round_trip() >= 2 * WAY / 1000.0, "round trips of %g s", round_trip());
+    ck_assert_ptr_nonnull(strstr(h_send(&health)->body, "PostgreSQL is far away, "));
     for (int reload = 0; reload < 3; reload++) {
         long long moment = h_now_ms() + 1500;
 

@@ -24,7 +24,7 @@ static void up(void)
     h_httpd_start(upstream);
     /* MeterplexProblem is left as it comes */
     h_httpd_configure(h_main_httpd,
-                      h_format("# MeterplexProblem: not said\n"
+                      h_format("# MeterplexProblem: not said\nCustomLog access.json \"%%{json}^MX\"\n"
                                "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
                                "  MeterplexRateLimit key 1000/d name=sold\n  MeterplexMeter sold.request\n"
                                "  MeterplexMeter sold.bytes value=%%{METERPLEX_BYTES_SENT}\n</Location>\n"
@@ -155,6 +155,7 @@ START_TEST(malformed_requests_get_problems)
         { "POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: sideways\r\n\r\n", 400 },
         { "GET / HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n", 400 },
     };
+    const char *log;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *answer = h_raw(h_main_httpd, cases[i].request, strlen(cases[i].request), 3);
@@ -163,6 +164,11 @@ START_TEST(malformed_requests_get_problems)
                           && strcasestr(answer, "\nX-Request-Id: "),
                       "case %zu: %s", i, answer);
     }
+    /* each has its trace in the log, though it ended before there was a request */
+    H_WAIT(3, (log = h_read_file(h_format("%s/access.json", h_main_httpd->root))) && strstr(log, "\"path\":\"/%zz\""));
+    ck_assert_ptr_nonnull(strstr(log, "\"trace_id\":\""));
+    ck_assert_ptr_null(strstr(log, "\"trace_id\":\"00000000000000000000000000000000\""));
+    h_expect_problem(h_call("FETCH", "/sold/large", fresh_key(), NULL), 501, "not_implemented");
     /* a page of the site's own stays as it is */
     ck_assert_ptr_null(strstr(h_header(h_get("/nothing", NULL), "content-type"), "json"));
 }
