@@ -71,10 +71,11 @@ typedef struct db_pool {
     const core_db_params_t *params; /* DBDParams: for the connections that are not mod_dbd's */
     mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
-    apr_time_t open_after; /* when mod_dbd may be asked again */
-    apr_time_t trouble;    /* when the database last went or came; 0: never */
-    apr_time_t felt;       /* when the last pulse that was felt had been asked for */
-    int doubting;          /* how many wait for the next one: see mpx_database_answers() */
+    apr_time_t refused; /* when mod_dbd last had no connection to give; 0: it had */
+    apr_time_t trouble; /* when the database last went or came; 0: never */
+    apr_time_t felt;    /* when the last pulse that was felt had been asked for */
+    apr_time_t looking; /* since when the pulse is at it; 0: it is not */
+    int doubting;       /* how many wait for the next one: see mpx_database_answers() */
     told_t told[KINDS];
     volatile int down;
 } db_pool_t;
@@ -212,6 +213,29 @@ static void note_trip(apr_interval_time_t took)
                                                                                      : 1);
 }
 
+/* As far as nobody knows, and while the database is looked for, it may be far away. */
+static apr_interval_time_t connect_deadline(const db_pool_t *p)
+{
+    int known = !p->down && mpx_metric_value(metric_trip) != 0;
+
+    return known ? stretched(PULSE_DEADLINE, CONNECT_TRIPS) : CONNECT_DEADLINE;
+}
+
+/* A name server that says nothing holds up libpq's connect for as long as the resolver likes, the pulse with it: then
+ * whoever waits for a connection in vain is the one to say so. It is back by the pulse's own word.
+ * Any thread; not under the mutex. */
+static void look_at_the_pulse(db_pool_t *p)
+{
+    apr_time_t since = __atomic_load_n(&p->looking, __ATOMIC_RELAXED);
+
+    /* by its own deadlines it asks the old connection, makes a new one, and asks that */
+    if (since
+        && mpx_monotonic() - since
+            > 2 * stretched(PULSE_DEADLINE, PULSE_TRIPS) + connect_deadline(p) + PULSE_INTERVAL) {
+        set_down(p, 1, "looking for it has not come to an end: does the name server answer?");
+    }
+}
+
 /* --- What requests call ------------------------------------------------------------------------------------------------ */
 
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
@@ -241,8 +265,9 @@ static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_
             continue;
         }
         if (left <= 0) {
-            rv = APR_TIMEUP;
-            break;
+            unlock(p);
+            look_at_the_pulse(p);
+            return p->down ? APR_EGENERAL : APR_TIMEUP;
         }
         p->waiting++;
         apr_thread_cond_signal(p->wanted);
@@ -349,26 +374,40 @@ int core_db_answers(mpx_db_t *db, apr_pool_t *pool)
     return answers_to(db, pool, "SELECT 1");
 }
 
+/* How many connections there are that somebody uses or can use. */
+static int count_usable(db_pool_t *p)
+{
+    int i, n;
+
+    lock(p);
+    n = p->borrowed;
+    for (i = 0; i < p->nidle; i++) {
+        n += core_db_usable(p->idle[i].db);
+    }
+    unlock(p);
+    return n;
+}
+
 /* Take one more connection from mod_dbd. Blocks for as long as libpq's connect does. */
 static void open_one(db_pool_t *p, apr_pool_t *scratch)
 {
     ap_dbd_t *dbd = dbd_open(scratch, p->server);
     void *native = dbd ? apr_dbd_native_handle(dbd->driver, dbd->handle) : NULL;
     mpx_db_t *db;
-    int others;
 
     if (native == NULL) {
         lock(p);
-        others = p->open;
-        p->open_after = mpx_monotonic() + (others > 0 ? MORE_PAUSE : OPEN_PAUSE); /* mod_dbd writes two lines at each */
+        p->refused = mpx_monotonic();
         unlock(p);
-        if (others == 0 && mpx_monotonic() - p->last_ok > PULSE_INTERVAL) {
+        /* idle ones may have been closed, unnoticed as yet */
+        if (count_usable(p) == 0 && mpx_monotonic() - p->last_ok > PULSE_INTERVAL) {
             set_down(p, 1, "no connection can be made");
         }
         return;
     }
     lock(p);
     db = core_db_adopt(dbd->pool, native, dbd);
+    p->refused = 0;
     p->proof = p->proof && p->down; /* there it is; who comes back by it ends it in set_down() */
     p->open++;
     p->idle[p->nidle].db = db;
@@ -410,6 +449,13 @@ static int is_needed(const db_pool_t *p)
                    : (p->proof || p->waiting > p->nidle) && p->open < p->max;
 }
 
+/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. Who loses the last of those that
+ * made the pause long is not bound by it. */
+static apr_interval_time_t pause_left(const db_pool_t *p)
+{
+    return p->refused ? p->refused + (p->open > 0 ? MORE_PAUSE : OPEN_PAUSE) - mpx_monotonic() : 0;
+}
+
 static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
 {
     db_pool_t *p = data;
@@ -418,7 +464,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
     apr_pool_create_unmanaged_ex(&scratch, NULL, NULL);
     lock(p);
     while (!p->stopping) {
-        apr_interval_time_t pause = p->open_after - mpx_monotonic();
+        apr_interval_time_t pause = pause_left(p);
         int down, needed;
         if (p->ndead == 0 && (!is_needed(p) || pause > 0)) {
             apr_thread_cond_timedwait(p->wanted, p->mutex, is_needed(p) ? pause : apr_time_from_sec(1));
@@ -427,7 +473,7 @@ static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)
             break;
         }
         down = p->down;
-        needed = is_needed(p) && mpx_monotonic() >= p->open_after;
+        needed = is_needed(p) && pause_left(p) <= 0;
         unlock(p);
         bury_dead(p);
         if (needed && down) {
@@ -468,11 +514,9 @@ typedef enum pulse { NO_PULSE,
                      PULSE,
                      NO_ROOM } pulse_e; /* NO_ROOM: the server is there and takes no more connections */
 
-/* As far as nobody knows, and while the database is looked for, it may be far away. */
 static mpx_db_t *connect_one(db_pool_t *p, apr_pool_t *pool, const char **error, int *full)
 {
-    int known = !p->down && mpx_metric_value(metric_trip) != 0;
-    core_db_wait_t wait = { known ? stretched(PULSE_DEADLINE, CONNECT_TRIPS) : CONNECT_DEADLINE, &unconcerned };
+    core_db_wait_t wait = { connect_deadline(p), &unconcerned };
 
     return core_db_connect_params(pool, p->params, &wait, error, full);
 }
@@ -515,20 +559,6 @@ static pulse_e feel(db_pool_t *p, apr_pool_t *scratch, const char **why)
         }
     }
     return heart_make(p, scratch, why);
-}
-
-/* How many connections there are that somebody uses or can use. */
-static int count_usable(db_pool_t *p)
-{
-    int i, n;
-
-    lock(p);
-    n = p->borrowed;
-    for (i = 0; i < p->nidle; i++) {
-        n += core_db_usable(p->idle[i].db);
-    }
-    unlock(p);
-    return n;
 }
 
 /* A server that has no room for a pulse says that it is there: that is enough for who has connections to it. */
@@ -595,7 +625,9 @@ static void *APR_THREAD_FUNC pulse_main(apr_thread_t *thread, void *data)
         else if ((awaited && pulse != NO_ROOM) || turn % QUIET_TURNS == 0) {
             const char *why = "no sign of life";
             begun = mpx_monotonic();
+            __atomic_store_n(&p->looking, begun, __ATOMIC_RELAXED);
             pulse = look(p, scratch, &why);
+            __atomic_store_n(&p->looking, 0, __ATOMIC_RELAXED);
             if (pulse != NO_PULSE) {
                 note_felt(p, begun);
                 speak_up(p);

@@ -56,7 +56,9 @@ static void take_fingerprint(mpx_http_t *http, unsigned char out[32])
     crypto_generichash_state state;
     int i;
 
-    apr_table_do(add_ce_field, fields, http->r->headers_in, NULL);
+    if (http->route->flags & MPX_ROUTE_CE) {
+        apr_table_do(add_ce_field, fields, http->r->headers_in, NULL);
+    }
     crypto_generichash_init(&state, NULL, 0, 32);
     crypto_generichash_update(&state, fields, sizeof fields);
     for (i = 0; i < 5; i++) {

@@ -23,10 +23,11 @@
 #define UNKNOWN_TTL apr_time_from_sec(5)
 #define HEARING apr_time_from_msec(800) /* the listener vouches several times a second */
 #define DEAF_TTL apr_time_from_msec(800)
-#define PATIENCE_KNOWN 200        /* ms to wait for another's answer and for locks where there is an old record */
-#define PATIENCE_UNKNOWN 700      /* and where there is none */
-#define PATIENCE_LEFT 50          /* for locks, after all of that went by waiting for another */
-#define VAIN apr_time_from_sec(1) /* after a look-up in vain, the next ones are spared for so long */
+#define PATIENCE_KNOWN 200             /* ms to wait for another's answer and for locks where there is an old record */
+#define PATIENCE_UNKNOWN 700           /* and where there is none */
+#define PATIENCE_LEFT 50               /* for locks, after all of that went by waiting for another */
+#define VAIN apr_time_from_sec(1)      /* after a look-up in vain, the next ones are spared for so long */
+#define INSISTING apr_time_from_sec(1) /* how long a look-up is repeated whose connections break under it */
 #define KEYS_MAX 8
 
 static mpx_cache_t *cache;
@@ -318,35 +319,79 @@ static int asked_in_vain(recalled_e recalled)
     return (recalled == REMEMBERED || recalled == DOUBTED) && mpx_monotonic() < __atomic_load_n(until, __ATOMIC_RELAXED);
 }
 
-/* No answer came. @param recalled  REMEMBERED or DOUBTED @param begun  monotonic: when it was asked for
- * @return whether the old record is to do */
-static int make_do(const mpx_call_t *call, recalled_e recalled, apr_time_t begun)
-{
-    apr_time_t until;
+typedef enum verdict { REFUSE,
+                       MAKE_DO, /* with the old record */
+                       ASK_AGAIN } verdict_e;
 
-    if (call->problem.code != MPX_P_UNAVAILABLE) {
-        return 0;
+/* No answer came, but a problem that says try again.
+ * @param recalled  REMEMBERED or DOUBTED
+ * @param begun     monotonic: when the first look-up began
+ * @param asked     and the last */
+static verdict_e what_now(const mpx_call_t *call, recalled_e recalled, apr_time_t begun, apr_time_t asked)
+{
+    if (recalled == REMEMBERED || mpx_database_unsettled()) {
+        return MAKE_DO;
+    }
+    if (!call->unreachable) {
+        return REFUSE;
     }
     /* A connection that breaks, or hangs, says nothing of the database yet, and a revocation may be behind it. */
-    if (recalled == DOUBTED && !mpx_database_unsettled() && (!call->unreachable || mpx_database_answers(begun))) {
-        return 0;
+    if (!mpx_database_answers(asked)) {
+        return MAKE_DO;
     }
-    until = mpx_monotonic() + VAIN;
+    return mpx_monotonic() - begun < INSISTING ? ASK_AGAIN : REFUSE;
+}
+
+/* The next ones are spared what has been in vain. */
+static void note_vain(void)
+{
+    apr_time_t until = mpx_monotonic() + VAIN;
+
     __atomic_store_n(&vain_until, until, __ATOMIC_RELAXED);
     if (mpx_database_down()) {
         __atomic_store_n(&away_until, until, __ATOMIC_RELAXED);
     }
-    return 1;
+}
+
+/* Ask the database about a key that there is a record of.
+ * @param packed  in: the record; out: what is to be believed
+ * @param len     set to 0 when the digest stands for no key any more */
+static apr_status_t ask_anew(mpx_call_t *call, const unsigned char *digest, recalled_e recalled, identity_packed_t *packed,
+                             apr_size_t *len)
+{
+    const identity_packed_t *old = apr_pmemdup(call->pool, packed, *len);
+    apr_size_t old_len = *len;
+    apr_time_t begun = mpx_monotonic(), asked = begun;
+
+    for (;; asked = mpx_monotonic()) {
+        verdict_e verdict;
+        apr_status_t rv;
+
+        *len = 0;
+        rv = ask(call, digest, PATIENCE_KNOWN, packed, len);
+        if (rv == APR_SUCCESS || call->problem.code != MPX_P_UNAVAILABLE) {
+            return rv;
+        }
+        verdict = what_now(call, recalled, begun, asked);
+        if (verdict == REFUSE) {
+            return rv;
+        }
+        memset(&call->problem, 0, sizeof call->problem);
+        if (verdict == MAKE_DO) {
+            mpx_metric_add(metric_stale, 1);
+            note_vain();
+            memcpy(packed, old, old_len);
+            *len = old_len;
+            return APR_SUCCESS;
+        }
+        apr_sleep(apr_time_from_msec(10));
+    }
 }
 
 /* @param len set to 0 when the digest stands for no key */
 static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, identity_packed_t *packed, apr_size_t *len)
 {
     recalled_e recalled = recall(digest, packed, len);
-    identity_packed_t *old = NULL;
-    apr_size_t old_len = *len;
-    apr_time_t begun = mpx_monotonic();
-    apr_status_t rv;
 
     if (recalled == KNOWN_TO_BE_UNKNOWN) {
         mpx_metric_add(metric_unknown, 1);
@@ -358,18 +403,10 @@ static apr_status_t resolve(mpx_call_t *call, const unsigned char *digest, ident
         return APR_SUCCESS;
     }
     if (recalled != NOT_REMEMBERED) {
-        old = apr_pmemdup(call->pool, packed, old_len);
+        return ask_anew(call, digest, recalled, packed, len);
     }
     *len = 0;
-    rv = ask(call, digest, old ? PATIENCE_KNOWN : PATIENCE_UNKNOWN, packed, len);
-    if (rv != APR_SUCCESS && old && make_do(call, recalled, begun)) {
-        mpx_metric_add(metric_stale, 1);
-        memset(&call->problem, 0, sizeof call->problem);
-        memcpy(packed, old, old_len);
-        *len = old_len;
-        return APR_SUCCESS;
-    }
-    return rv;
+    return ask(call, digest, PATIENCE_UNKNOWN, packed, len);
 }
 
 /* A key was digested under one of the root keys, mostly the newest. What is remembered under any of them goes before asking:

@@ -78,6 +78,7 @@ typedef apr_status_t (mpx_handler_fn)(mpx_http_t *http);
 #define MPX_ROUTE_EVENTS 8u    /* body limit of events */
 #define MPX_ROUTE_NO_BODY 16u  /* a POST whose body may be absent */
 #define MPX_ROUTE_READS 32u    /* a POST that changes nothing */
+#define MPX_ROUTE_CE 64u       /* header fields ce-* are part of what is sent (CloudEvents, HTTP protocol binding) */
 
 typedef struct mpx_route {
     const char *method;     /* "GET", "POST", ...; HEAD and OPTIONS come by themselves. NULL ends a table */

@@ -244,7 +244,8 @@ static apr_status_t get_events(mpx_http_t *http)
 }
 
 const mpx_route_t usage_event_routes[] = {
-    { "POST", "/v1/usage/events", "usage:write", MPX_ROUTE_ANY_MEDIA | MPX_ROUTE_EVENTS, post_events, "backfill" },
+    { "POST", "/v1/usage/events", "usage:write", MPX_ROUTE_ANY_MEDIA | MPX_ROUTE_EVENTS | MPX_ROUTE_CE, post_events,
+      "backfill" },
     { "GET", "/v1/usage/events", "usage:read", 0, get_events, "from to type subject source id limit cursor" },
     { NULL, NULL, NULL, 0, NULL, NULL }
 };
