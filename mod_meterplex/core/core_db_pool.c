@@ -449,8 +449,8 @@ static int is_needed(const db_pool_t *p)
                    : (p->proof || p->waiting > p->nidle) && p->open < p->max;
 }
 
-/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. Who loses the last of those that
- * made the pause long is not bound by it. */
+/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. The pause is long only as long as
+ * there are others. */
 static apr_interval_time_t pause_left(const db_pool_t *p)
 {
     return p->refused ? p->refused + (p->open > 0 ? MORE_PAUSE : OPEN_PAUSE) - mpx_monotonic() : 0;
