@@ -449,7 +449,7 @@ static int is_needed(const db_pool_t *p)
                    : (p->proof || p->waiting > p->nidle) && p->open < p->max;
 }
 
-/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. The pause is long only as long as
+/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. The pause is long only while
  * there are others. */
 static apr_interval_time_t pause_left(const db_pool_t *p)
 {
