@@ -43,9 +43,12 @@ int core_config_open(apr_pool_t *pconf, server_rec *s); /* post_config: key file
 void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other rooms' */
 int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */
 
-/* --- Database (core_db_pool.c) -------------------------------------------------------------------------------------------------- */
+/* --- Database (core_db_config.c, core_db_pool.c, core_db_pulse.c, core_db_listen.c) -------------------------------------------------------------------------------------------------- */
 extern const char *const core_db_after[]; /* modules whose child_init must have run */
 int core_db_check(apr_pool_t *ptemp, server_rec *s); /* check_config: mod_dbd there, driver pgsql, a connection string */
+/* The first word of a directive that stands outside of sections, without quotes; the last one counts. NULL: there is none */
+const char *core_db_configured(apr_pool_t *pool, const char *name);
+int core_db_pool_find_dbd(void); /* at each reading of the configuration. @return 0 when mod_dbd is not loaded */
 void core_db_child_init(apr_pool_t *pool, server_rec *s);
 mpx_db_source_t *core_db_source(void);
 int core_db_stopping(void);                              /* the child ends, or there is no pool */

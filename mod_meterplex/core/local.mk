@@ -24,8 +24,11 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_request.c \
 	mod_meterplex/core/core_router.c \
 	mod_meterplex/core/core_config.c \
+	mod_meterplex/core/core_db_config.c \
 	mod_meterplex/core/core_db_listen.c \
 	mod_meterplex/core/core_db_pool.c \
+	mod_meterplex/core/core_db_pool.h \
+	mod_meterplex/core/core_db_pulse.c \
 	mod_meterplex/core/core_health.c \
 	mod_meterplex/core/core_jobs.c \
 	mod_meterplex/core/core_metrics.c \
