@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "identity/identity_commands.h"
+#include "identity/identity_domain.h"
 
 #define PAGE 200 /* rows of one look-up */
 
@@ -54,7 +55,7 @@ int ctl_tenant_create(ctl_t *ctl, int argc, const char *const *argv)
     if (rv != CTL_OK) {
         return rv;
     }
-    if (slug == NULL || strlen(slug) > 63 || mpx_check_slug(slug, strlen(slug), &detail)) {
+    if (slug == NULL || strlen(slug) > 63 || identity_check_tenant_slug(slug, strlen(slug), &detail)) {
         return ctl_usage(ctl, "--slug is needed, of at most 63 characters: %s",
                          detail ? detail : "a to z, 0 to 9, _ and -");
     }

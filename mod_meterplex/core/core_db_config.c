@@ -31,7 +31,8 @@ const char *core_db_configured(apr_pool_t *pool, const char *name)
 
 int core_db_check(apr_pool_t *ptemp, server_rec *s)
 {
-    const char *driver = core_db_configured(ptemp, "DBDriver"), *conninfo = core_db_configured(ptemp, "DBDParams"), *error = NULL;
+    const char *driver = core_db_configured(ptemp, "DBDriver"), *conninfo = core_db_configured(ptemp, "DBDParams"),
+               *error = NULL;
 
     if (!core_db_pool_find_dbd()) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,

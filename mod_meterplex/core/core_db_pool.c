@@ -27,7 +27,17 @@ core_db_pool_t *core_db_pool;
 static APR_OPTIONAL_FN_TYPE(ap_dbd_open) *dbd_open;
 static APR_OPTIONAL_FN_TYPE(ap_dbd_close) *dbd_close;
 
+static mpx_metric_t metric_busy = -1, metric_lost = -1;
+
 const char *const core_db_after[] = { "mod_dbd.c", NULL };
+
+void core_db_pool_metrics_open(void)
+{
+    metric_busy = mpx_metric_counter("meterplex_database_waits_in_vain_total",
+                                     "Times that no connection came free within what is waited for one.", NULL);
+    metric_lost = mpx_metric_counter("meterplex_database_connections_lost_total",
+                                     "Connections that broke, or did not answer in time, under a statement.", NULL);
+}
 
 int core_db_pool_find_dbd(void)
 {
@@ -120,6 +130,7 @@ static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_
         if (left <= 0) {
             core_db_pool_unlock(p);
             core_db_judge_pulse(p);
+            mpx_metric_add(metric_busy, 1);
             return p->down ? APR_EGENERAL : APR_TIMEUP;
         }
         p->waiting++;
@@ -136,6 +147,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     core_db_pool_t *p = (core_db_pool_t *)self;
 
     if (broken || !core_db_usable(db)) {
+        mpx_metric_add(metric_lost, 1);
         discard(p, db);
         core_db_pool_lock(p);
         p->borrowed--;

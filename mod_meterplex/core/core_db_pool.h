@@ -1,4 +1,4 @@
-/* core_db_pool.h: what core_db_pool.c and core_db_pulse.c share: one child's pool of connections. Nobody else includes it. */
+/* core_db_pool.h: one child's pool of connections, shared by core_db_pool.c and core_db_pulse.c. Nobody else includes it. */
 #ifndef CORE_DB_POOL_H
 #define CORE_DB_POOL_H
 
@@ -66,6 +66,7 @@ static inline void core_db_pool_unlock(core_db_pool_t *p)
 
 /* Idle connections are broken, and handed back by the opener. */
 void core_db_pool_discard_idle(core_db_pool_t *p);
+void core_db_pool_metrics_open(void); /* post_config */
 /* How many connections there are that somebody uses or can use. */
 int core_db_pool_usable(core_db_pool_t *p);
 

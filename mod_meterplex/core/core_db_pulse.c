@@ -1,5 +1,5 @@
-/* core_db_pulse.c: is the database there? A thread of each child asks for a sign of life while statements are waited for, on a
- * connection of its own: mod_dbd's may all be in use, by the very requests that hang. When it fails, every waiting request
+/* core_db_pulse.c: is the database there? A thread of each child asks for a sign of life while statements are waited for, on
+ * a connection of its own: mod_dbd's may all be in use, by the very requests that hang. When it fails, every waiting request
  * ends at once and new ones are refused at once, until the pulse is felt again and the opener has got a connection: a server
  * that answers and has no room for us is as good as away.
  */
@@ -23,6 +23,7 @@ static mpx_metric_t metric_trip = -1; /* shared: round trips to PostgreSQL, smoo
 
 void core_db_metrics_open(void)
 {
+    core_db_pool_metrics_open();
     metric_up = mpx_metric_gauge("meterplex_database_up", "1 while PostgreSQL answers, as the child that looked last "
                                                           "has seen it.",
                                  NULL);

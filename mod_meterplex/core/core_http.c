@@ -25,18 +25,24 @@ apr_status_t mpx_http_json(mpx_http_t *http, const mpx_json_t **body)
     return APR_SUCCESS;
 }
 
-apr_status_t mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target)
+apr_status_t mpx_http_read(mpx_http_t *http, const mpx_field_t *fields, void *target, apr_array_header_t **errors)
 {
-    apr_array_header_t *errors;
     const mpx_json_t *body = NULL;
     apr_status_t rv = mpx_http_json(http, &body);
 
-    if (rv != APR_SUCCESS) {
-        return rv;
+    if (rv == APR_SUCCESS) {
+        *errors = apr_array_make(http->call->pool, 4, sizeof(mpx_field_error_t));
+        mpx_schema_read(http->call->pool, body, "", fields, target, *errors);
     }
-    errors = apr_array_make(http->call->pool, 4, sizeof(mpx_field_error_t));
-    return mpx_schema_read(http->call->pool, body, "", fields, target, errors) == 0 ? APR_SUCCESS
-                                                                                    : mpx_fail_fields(http->call, errors);
+    return rv;
+}
+
+apr_status_t mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target)
+{
+    apr_array_header_t *errors;
+    apr_status_t rv = mpx_http_read(http, fields, target, &errors);
+
+    return rv == APR_SUCCESS && errors->nelts ? mpx_fail_fields(http->call, errors) : rv;
 }
 
 /* @param names  as in mpx_route_t */

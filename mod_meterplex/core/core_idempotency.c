@@ -160,9 +160,10 @@ static apr_status_t replay(keyed_run_t *run, mpx_rows_t *rows)
     return APR_SUCCESS;
 }
 
+/* Not who may what, and when: that may be another at the next try, and where the router says it, it is not kept either. */
 static int worth_keeping(int status)
 {
-    return status < 500 && status != HTTP_UNAUTHORIZED && status != HTTP_TOO_MANY_REQUESTS;
+    return status < 500 && status != HTTP_UNAUTHORIZED && status != HTTP_FORBIDDEN && status != HTTP_TOO_MANY_REQUESTS;
 }
 
 static apr_status_t keep(mpx_tx_t *tx, keyed_run_t *run)
@@ -249,6 +250,10 @@ apr_status_t core_idempotent_run(core_exchange_t *exchange)
 
     if (key == NULL || http->r->method_number != M_POST || http->call->principal == NULL || http->call->rootkey == NULL) {
         return http->route->handler(http);
+    }
+    if (core_has_apikey(key)) {
+        return mpx_fail(http->call, MPX_P_BAD_REQUEST,
+                        "Idempotency-Key has an API key in it: a value of your own is expected, such as a UUID.");
     }
     if (!key_acceptable(key)) {
         return mpx_fail(http->call, MPX_P_BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters.");

@@ -86,6 +86,8 @@ void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int statu
 apr_status_t core_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant);
 
 /* An exchange with what only core sees of it. */
+int core_has_apikey(const char *text); /* or what looks like one */
+
 typedef struct core_exchange {
     mpx_http_t http; /* first */
     const char *location, *etag;

@@ -77,7 +77,10 @@ apr_status_t mpx_fail(mpx_call_t *call, mpx_problem_code_e code, const char *for
 apr_status_t mpx_fail_fields(mpx_call_t *call, apr_array_header_t *errors)
 {
     if (call->problem.code == MPX_P_NONE) {
-        mpx_fail(call, MPX_P_VALIDATION_FAILED, errors->nelts == 1 ? "%d field is not valid." : "%d fields are not valid.",
+        mpx_fail(call, MPX_P_VALIDATION_FAILED,
+                 errors->nelts == 1                         ? "%d field is not valid."
+                     : errors->nelts < MPX_FIELD_ERRORS_MAX ? "%d fields are not valid."
+                                                            : "%d fields or more are not valid.",
                  errors->nelts);
         call->problem.errors = errors;
     }

@@ -46,11 +46,16 @@ void mpx_admission_register(mpx_admit_fn *fn)
 
 /* --- Ids ----------------------------------------------------------------------------------------------------------------------- */
 
+int core_has_apikey(const char *text)
+{
+    return strstr(text, "mpx_live_") || strstr(text, "mpx_test_");
+}
+
 /* A key that someone has put there by mistake must not get into logs, audit rows and answers. */
 static int id_acceptable(const char *id)
 {
     apr_size_t n;
-    if (strstr(id, "mpx_live_") || strstr(id, "mpx_test_")) {
+    if (core_has_apikey(id)) {
         return 0;
     }
     for (n = 0; apr_isalnum(id[n]) || id[n] == '.' || id[n] == '_' || id[n] == '-'; n++) {

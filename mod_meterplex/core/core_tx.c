@@ -47,6 +47,16 @@ static void log_error(mpx_call_t *call, const core_db_error_t *error, const char
     }
 }
 
+/* No connection, or none any more. That the database is away has been said when it went. */
+static void log_unserved(mpx_call_t *call, const char *kind, const char *what)
+{
+    if (call->source->log && call->source->alive && call->source->alive(call->source)) {
+        call->source->log(call->source, LOG_WARNING, kind,
+                          apr_psprintf(call->pool, "database: %s%s%s", what, call->request_id ? ", request " : "",
+                                       call->request_id ? call->request_id : ""));
+    }
+}
+
 static apr_status_t lost(mpx_call_t *call)
 {
     call->unreachable = 1;
@@ -66,6 +76,7 @@ static apr_status_t settle(mpx_tx_t *tx, core_db_outcome_e outcome, const char *
         for (t = tx; t; t = t->parent) {
             t->lost = 1;
         }
+        log_unserved(tx->call, "(lost)", "a connection was lost, or did not answer in time");
         return lost(tx->call);
     }
     tx->failed = 1;
@@ -193,6 +204,9 @@ static apr_status_t borrow(mpx_call_t *call, mpx_db_t **db)
     apr_status_t rv = call->gave_up ? APR_TIMEUP : call->source->borrow(call->source, call->pool, db);
     if (rv == APR_SUCCESS) {
         return APR_SUCCESS;
+    }
+    if (!call->gave_up) {
+        log_unserved(call, "(busy)", "every connection is in use; DBDMax says how many there may be in each process");
     }
     call->gave_up = 1;
     if (!APR_STATUS_IS_TIMEUP(rv)) {

@@ -60,6 +60,7 @@ typedef struct identity_key_spec {
     apr_array_header_t *allowed_cidrs; /* const char *, or NULL */
     const char *metadata;              /* JSON object text, or NULL */
     apr_time_t expires_at;             /* 0: never; must lie ahead */
+    apr_array_header_t *errors;        /* mpx_field_error_t: found already, told with what is found here; or NULL */
 } identity_key_spec_t;
 
 apr_status_t identity_key_create(mpx_call_t *call, const identity_key_spec_t *spec, identity_key_t *key);

@@ -40,6 +40,17 @@ static int word_in(const char *words, const char *word)
     return 0;
 }
 
+const char *identity_check_tenant_slug(const char *text, apr_size_t len, const char **detail)
+{
+    mpx_uuid_t id;
+
+    if (mpx_typeid_parse(text, "ten", &id)) {
+        *detail = "this reads as the id of a tenant";
+        return "reserved";
+    }
+    return mpx_check_slug(text, len, detail);
+}
+
 void identity_scopes_normalize(apr_array_header_t *scopes)
 {
     const char **text = (const char **)scopes->elts;

@@ -14,6 +14,9 @@
 /* mpx_check_scope, at most IDENTITY_SCOPE_MAX bytes, and no '*': scopes are compared as they are written. */
 mpx_field_check_fn identity_check_scope;
 
+/* mpx_check_slug, and none that reads as a tenant's id: where either may stand, the id is meant. */
+mpx_field_check_fn identity_check_tenant_slug;
+
 /* Sort scopes and leave each once. @param scopes array of const char *, changed in place */
 void identity_scopes_normalize(apr_array_header_t *scopes);
 

@@ -89,7 +89,8 @@ static void read_rate(const rate_body_t *body, mpx_rate_t *rate)
     }
 }
 
-static apr_status_t read_spec(mpx_http_t *http, const key_body_t *body, identity_key_spec_t *spec)
+/* @param errors  of the body's form; the rest is judged with them */
+static void make_spec(mpx_http_t *http, const key_body_t *body, apr_array_header_t *errors, identity_key_spec_t *spec)
 {
     memset(spec, 0, sizeof *spec);
     spec->name = body->name;
@@ -100,10 +101,9 @@ static apr_status_t read_spec(mpx_http_t *http, const key_body_t *body, identity
     spec->metadata = body->metadata ? apr_pstrmemdup(http->call->pool, body->metadata->text, body->metadata->len) : NULL;
     read_rate(&body->rate, &spec->rate);
     if (spec->rate.count && !mpx_rate_fits(&spec->rate)) {
-        return mpx_fail_field(http->call, MPX_P_VALIDATION_FAILED, "/rate_limit/burst", "range",
-                              "so many at this rate would take centuries to come back");
+        mpx_field_error_add(errors, "/rate_limit/burst", "range", "so many at this rate would take centuries to come back");
     }
-    return APR_SUCCESS;
+    spec->errors = errors;
 }
 
 /* --- Answers -------------------------------------------------------------------------------------------------------------------------- */
@@ -132,12 +132,11 @@ static apr_status_t post_key(mpx_http_t *http)
     identity_key_spec_t spec;
     identity_key_t key;
     apr_pool_t *pool = http->call->pool;
-    apr_status_t rv = mpx_http_fields(http, create_fields, &body);
+    apr_array_header_t *errors;
+    apr_status_t rv = mpx_http_read(http, create_fields, &body, &errors);
 
     if (rv == APR_SUCCESS) {
-        rv = read_spec(http, &body, &spec);
-    }
-    if (rv == APR_SUCCESS) {
+        make_spec(http, &body, errors, &spec);
         rv = identity_key_create(http->call, &spec, &key);
     }
     if (rv != APR_SUCCESS) {
@@ -189,17 +188,16 @@ static apr_status_t patch_key(mpx_http_t *http)
     identity_key_t key;
     mpx_uuid_t id;
     unsigned set = 0;
+    apr_array_header_t *errors;
     apr_status_t rv = mpx_http_id(http, "key", "key", &id);
 
     if (rv == APR_SUCCESS) {
-        rv = mpx_http_fields(http, patch_fields, &body);
-    }
-    if (rv == APR_SUCCESS) {
-        rv = read_spec(http, &body, &spec);
+        rv = mpx_http_read(http, patch_fields, &body, &errors);
     }
     if (rv != APR_SUCCESS) {
         return rv;
     }
+    make_spec(http, &body, errors, &spec);
     set |= body.present >> FIELD_EXPIRES & 1 ? IDENTITY_SET_EXPIRES : 0;
     set |= body.present >> FIELD_RATE & 1 ? IDENTITY_SET_RATE : 0;
     if (body.present >> FIELD_CIDRS & 1 && spec.allowed_cidrs == NULL) {

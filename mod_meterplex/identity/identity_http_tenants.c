@@ -16,7 +16,8 @@ static const char *const statuses[] = { "active", "suspended", NULL };
 
 static const mpx_field_t create_fields[] = {
     { "name", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 200, mpx_check_line, NULL, NULL, offsetof(tenant_body_t, name) },
-    { "slug", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 63, mpx_check_slug, NULL, NULL, offsetof(tenant_body_t, slug) },
+    { "slug", MPX_FIELD_STRING, MPX_FIELD_REQUIRED, 1, 63, identity_check_tenant_slug, NULL, NULL,
+      offsetof(tenant_body_t, slug) },
     { "metadata", MPX_FIELD_OBJECT, MPX_FIELD_NULLABLE, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL,
       offsetof(tenant_body_t, metadata) },
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }
@@ -24,7 +25,8 @@ static const mpx_field_t create_fields[] = {
 
 static const mpx_field_t patch_fields[] = {
     { "name", MPX_FIELD_STRING, 0, 1, 200, mpx_check_line, NULL, NULL, offsetof(tenant_body_t, name) },
-    { "slug", MPX_FIELD_STRING, 0, 1, 63, mpx_check_slug, NULL, NULL, offsetof(tenant_body_t, slug) },
+    { "slug", MPX_FIELD_STRING, 0, 1, 63, identity_check_tenant_slug, NULL, NULL,
+      offsetof(tenant_body_t, slug) },
     { "status", MPX_FIELD_STRING, 0, 1, 20, NULL, statuses, NULL, offsetof(tenant_body_t, status) },
     { "metadata", MPX_FIELD_OBJECT, 0, 0, IDENTITY_METADATA_MAX, NULL, NULL, NULL, offsetof(tenant_body_t, metadata) },
     { NULL, 0, 0, 0, 0, NULL, NULL, NULL, 0 }

@@ -64,7 +64,8 @@ static apr_status_t record(mpx_tx_t *tx, const char *event, const char *action, 
 static apr_status_t check_spec(mpx_tx_t *tx, const identity_key_spec_t *spec, const char *held)
 {
     mpx_call_t *call = mpx_tx_call(tx);
-    apr_array_header_t *errors = apr_array_make(call->pool, 2, sizeof(mpx_field_error_t));
+    apr_array_header_t *errors = spec->errors ? apr_array_copy(call->pool, spec->errors) /* a transaction may run twice */
+                                              : apr_array_make(call->pool, 2, sizeof(mpx_field_error_t));
     identity_tenant_t tenant;
     apr_status_t rv = identity_store_tenant_get(tx, &call->tenant, 0, &tenant);
 

@@ -115,6 +115,10 @@ struct mpx_http {
 MPX_DECLARE(apr_status_t) mpx_http_json(mpx_http_t *http, const mpx_json_t **body) MPX_MUST_CHECK;
 /* Parse it and read it with a field table (422 with all errors). */
 MPX_DECLARE(apr_status_t) mpx_http_fields(mpx_http_t *http, const mpx_field_t *fields, void *target) MPX_MUST_CHECK;
+/* The same for a body of which more than its form is judged: what is wrong is only noted, so that all of it is told at once.
+ * @param errors  set to an array of mpx_field_error_t, empty when all is well; for mpx_fail_fields() */
+MPX_DECLARE(apr_status_t) mpx_http_read(mpx_http_t *http, const mpx_field_t *fields, void *target,
+                                        apr_array_header_t **errors) MPX_MUST_CHECK;
 /* `limit` and `cursor`. @param filters text of the filters that the cursor is bound to, or NULL */
 MPX_DECLARE(apr_status_t) mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *page) MPX_MUST_CHECK;
 /* A time parameter. *given 0 when absent; 400 when malformed. */

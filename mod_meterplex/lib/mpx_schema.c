@@ -252,7 +252,6 @@ static void read_string_map(run_t *run, const mpx_json_t *value, const mpx_field
 {
     const mpx_json_t *member;
     apr_table_t *table;
-    int found = run->found;
 
     if (!is_type(run, value, MPX_JSON_OBJECT, "an object of strings is expected", pointer)
         || !size_fits(run, field, value->count, "members", pointer)) {
@@ -267,9 +266,7 @@ static void read_string_map(run_t *run, const mpx_json_t *value, const mpx_field
             apr_table_addn(table, member->name, member->text);
         }
     }
-    if (run->found == found) {
-        *(apr_table_t **)target = table;
-    }
+    *(apr_table_t **)target = table;
 }
 
 static void read_object(run_t *run, const mpx_json_t *body, const char *prefix, const mpx_field_t *fields, void *target);

@@ -32,6 +32,7 @@ typedef enum mpx_field_type {
                         * else an embedded struct of that table, at offset */
     MPX_FIELD_STRINGS, /* apr_array_header_t * of const char *; min..max items; check and choices are each item's */
     MPX_FIELD_STRING_MAP /* apr_table_t *; an object whose values are strings; min..max members; check is each name's.
+                          * Those that are not valid are left out, so that the caller can judge the others.
                           * Names that differ in case only are entries of their own: read it with apr_table_do() */
 } mpx_field_type_e;
 

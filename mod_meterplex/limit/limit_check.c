@@ -12,6 +12,7 @@
 #include <sodium.h>
 
 #include "apr_strings.h"
+#include "http_protocol.h"
 #include "http_request.h"
 
 #define KEY_MAX 112 /* zone and subject; a longer subject stands as its BLAKE2b */
@@ -40,6 +41,7 @@ typedef struct progress {
     const char *policy, *limit;  /* text of the fields as it grows */
     apr_array_header_t *charged; /* limit_policy_t * */
     int own_charged;             /* the key's own limit */
+    apr_array_header_t *written; /* charge_t, of a request that may become HTTP/2's first; else NULL */
 } progress_t;
 
 void limit_want(void)
@@ -189,7 +191,7 @@ static apr_uint64_t cost_of(request_rec *r, const limit_policy_t *policy)
         return 1;
     }
     n = apr_strtoi64(text, &end, 10);
-    if (*end == '.' && strspn(end + 1, "0") < strlen(end + 1)) {
+    if (n <= (apr_int64_t)MPX_RATE_MAX_COUNT && *end == '.' && strspn(end + 1, "0") < strlen(end + 1)) {
         n++;
     }
     return n > (apr_int64_t)MPX_RATE_MAX_COUNT ? MPX_RATE_MAX_COUNT + 1 : (apr_uint64_t)n;
@@ -316,6 +318,13 @@ static int take(charge_t *charge, apr_uint64_t now)
     return result.allowed;
 }
 
+static void refund(const charge_t *charge)
+{
+    if (charge->written) { /* else another's charge would be taken back */
+        mpx_cells_refund(charge->cells, charge->key, charge->key_len, charge->rate, charge->cost);
+    }
+}
+
 /* Charge all or none. @return whether all allow it; the results say what each does */
 static int take_all(charge_t *charges, int n, apr_uint64_t now)
 {
@@ -329,9 +338,7 @@ static int take_all(charge_t *charges, int n, apr_uint64_t now)
         if (!take(&charges[i], now)) {
             refused = 1;
             while (--i >= 0) {
-                if (charges[i].written) { /* else another's charge would be taken back */
-                    mpx_cells_refund(charges[i].cells, charges[i].key, charges[i].key_len, charges[i].rate, charges[i].cost);
-                }
+                refund(&charges[i]);
             }
             break;
         }
@@ -342,6 +349,19 @@ static int take_all(charge_t *charges, int n, apr_uint64_t now)
         }
     }
     return !refused;
+}
+
+static void note_written(mpx_request_t *request, const charge_t *charges, int n)
+{
+    progress_t *progress = progress_of(request);
+    int i;
+
+    if (progress->written == NULL) {
+        progress->written = apr_array_make(request->call.pool, 2, sizeof(charge_t));
+    }
+    for (i = 0; i < n; i++) {
+        APR_ARRAY_PUSH(progress->written, charge_t) = charges[i];
+    }
 }
 
 /* Decide, set the fields, refuse or go on. */
@@ -366,6 +386,9 @@ static int apply(request_rec *r, mpx_request_t *request, charge_t *charges, int 
         return refuse(r, request, longest, violated);
     }
     mpx_metric_add(metric_allowed, 1);
+    if (apr_table_get(r->headers_in, "Upgrade")) {
+        note_written(request, charges, n);
+    }
     return OK;
 }
 
@@ -470,6 +493,35 @@ int limit_fixups_last(request_rec *r)
     }
     rv = limit_check_access(r);
     return rv == DECLINED ? limit_fixups(r) : rv;
+}
+
+/* Would core's handler, which comes next, switch to another protocol (RFC 9110 section 7.8)? It asks in the same words. */
+static int is_to_switch(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    const char *upgrade = apr_table_get(r->headers_in, "Upgrade"), *protocol;
+    apr_array_header_t *offers = NULL;
+
+    if (c->master || upgrade == NULL || !ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade")
+        || ap_parse_token_list_strict(r->pool, upgrade, &offers, 0) || offers == NULL || offers->nelts == 0) {
+        return 0;
+    }
+    protocol = ap_select_protocol(c, r, NULL, offers);
+    return protocol && strcmp(protocol, ap_get_protocol(c)) != 0;
+}
+
+/* With h2c the request comes again, as the first stream of HTTP/2, and is charged there. */
+int limit_handler(request_rec *r)
+{
+    const progress_t *progress = mpx_request_get(r)->limit;
+    int i;
+
+    if (progress && progress->written && !mpx_request_is_part(r) && is_to_switch(r)) {
+        for (i = 0; i < progress->written->nelts; i++) {
+            refund(&APR_ARRAY_IDX(progress->written, i, charge_t));
+        }
+    }
+    return DECLINED;
 }
 
 int mpx_limit_key(request_rec *r, const mpx_principal_t *principal, apr_uint64_t cost, mpx_gcra_t *out)

@@ -42,6 +42,7 @@ void limit_config_reset(apr_pool_t *pconf); /* pre_config */
 int limit_check_access(request_rec *r);                       /* by ip, before any credential is read */
 int limit_fixups(request_rec *r);                             /* the others, on gated locations */
 int limit_fixups_last(request_rec *r);                        /* and for the page that mod_dir has chosen instead */
+int limit_handler(request_rec *r);                            /* just before core's: is this request to come again? */
 int limit_admit(request_rec *r, mpx_request_t *request);      /* admission (mpx_admit_fn) */
 int mpx_limit_key(request_rec *r, const mpx_principal_t *principal, apr_uint64_t cost, mpx_gcra_t *out);
 

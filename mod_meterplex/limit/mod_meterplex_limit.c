@@ -18,14 +18,15 @@ static int limit_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pt
 
 static void limit_register_hooks(apr_pool_t *pool)
 {
-    static const char *const after_core[] = { "core.c", NULL }, *const after_dir[] = { "mod_dir.c", NULL };
+    static const char *const core[] = { "core.c", NULL }, *const after_dir[] = { "mod_dir.c", NULL };
 
     ap_hook_pre_config(limit_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(limit_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(limit_check_access, NULL, NULL, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* core sets the handler; mod_rewrite, at FIRST, may end the fixups with a redirect */
-    ap_hook_fixups(limit_fixups, after_core, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_fixups(limit_fixups, core, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_fixups(limit_fixups_last, after_dir, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_handler(limit_handler, NULL, core, APR_HOOK_REALLY_FIRST);
     mpx_admission_register(limit_admit);
     APR_REGISTER_OPTIONAL_FN(mpx_limit_key);
 }

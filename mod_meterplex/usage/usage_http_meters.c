@@ -120,16 +120,14 @@ static apr_status_t reply_meter(mpx_http_t *http, int status, const usage_meter_
 static apr_status_t post_meter(mpx_http_t *http)
 {
     apr_pool_t *pool = http->call->pool;
-    apr_array_header_t *errors = apr_array_make(pool, 4, sizeof(mpx_field_error_t));
+    apr_array_header_t *errors;
     meter_body_t body = { .scope = "tenant" };
-    const mpx_json_t *json;
     usage_meter_t meter = { .version = 0 };
-    apr_status_t rv = mpx_http_json(http, &json);
+    apr_status_t rv = mpx_http_read(http, create_fields, &body, &errors);
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    mpx_schema_read(pool, json, "", create_fields, &body, errors);
     usage_meter_check(pool, body.aggregation, body.value_property, body.group_by, body.filters, errors);
     if (errors->nelts) {
         return mpx_fail_fields(http->call, errors);

@@ -100,8 +100,20 @@ static void refused(const char *json, const char *pointer)
 
 START_TEST(each_bad_field_is_named)
 {
+    const h_response_t *r;
+
     refused("{\"name\":\"x\",\"scopes\":[\"ok:a\",\"nocolon\"]}", "/scopes/1");
     refused("{\"name\":\"x\",\"scopes\":[\"usage:*\"]}", "/scopes/0");
+    /* its form, its rate, what may be granted and the clock: all at once */
+    r = make(h_admin_key(), "{\"name\":\"\",\"scopes\":[\"platform:admin\"],\"expires_at\":\"2001-01-01T00:00:00Z\","
+                            "\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":1000000000}}");
+    h_expect_problem(r, 422, "validation_failed");
+    h_expect_json(r, "/errors/0/pointer", "/name");
+    h_expect_json(r, "/errors/1/pointer", "/rate_limit/burst");
+    h_expect_json(r, "/errors/2/pointer", "/scopes/0");
+    h_expect_json(r, "/errors/3/pointer", "/expires_at");
+    h_expect_json(r, "/errors/4", NULL);
+    h_expect_json(r, "/detail", "4 fields are not valid.");
     refused(h_format("{\"name\":\"x\",\"scopes\":[\"a:%s\"]}",
                      "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"),
             "/scopes/0");

@@ -50,6 +50,24 @@ START_TEST(all_bad_fields_are_named_at_once)
 }
 END_TEST
 
+/* The members of a map, too, by their names and by what they say. */
+START_TEST(all_bad_members_are_named_at_once)
+{
+    const char *key = h_key(h_tenant(unique("members")), "meters:write", NULL, NULL);
+    const h_response_t *r = h_post("/v1/meters", key,
+                                   "{\"key\":\"m\",\"name\":\"m\",\"event_type\":\"t\",\"aggregation\":\"count\","
+                                   "\"group_by\":{\"bad name\":\"$.x\",\"ok\":\"no path\"}}");
+
+    h_expect_problem(r, 422, "validation_failed");
+    h_expect_json(r, "/errors/0/pointer", "/group_by/bad name");
+    h_expect_json(r, "/errors/1/pointer", "/group_by/ok");
+    h_expect_json(r, "/errors/2", NULL);
+    r = post_tenant("{\"name\":\"n\",\"slug\":\"ten_01jzzzzzzze4x9x5j4s8q4vkz3\"}");
+    h_expect_problem(r, 422, "validation_failed");
+    h_expect_json(r, "/errors/0/code", "reserved");
+}
+END_TEST
+
 START_TEST(bad_json_is_refused)
 {
     static const char *const bodies[] = {
@@ -442,6 +460,9 @@ START_TEST(an_idempotency_key_is_executed_once)
     ck_assert_ptr_nonnull(h_header(r, "location"));
     r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, "{\"name\":\"B\",\"slug\":\"other\"}", 0);
     h_expect_problem(r, 422, "idempotency_mismatch");
+    /* it would stand in the database */
+    other = h_format("Idempotency-Key: %s", h_admin_key());
+    h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), other, NULL, body, 0), 400, "bad_request");
     h_expect_problem(send_full("POST", "/v1/tenants", h_admin_key(), "Idempotency-Key: a b", NULL, body, 0), 400,
                      "bad_request");
 
@@ -461,6 +482,29 @@ START_TEST(an_idempotency_key_is_executed_once)
     r = send_full("POST", "/v1/tenants", h_admin_key(), header, NULL, body, 0);
     h_expect(r, 409);
     h_expect_header(r, "idempotent-replayed", "true");
+}
+END_TEST
+
+/* Who may what can change, and then the same request is another. */
+START_TEST(a_lack_of_rights_is_not_remembered)
+{
+    static const char event[] = "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"s\",\"type\":\"t\","
+                                "\"time\":\"2020-01-01T00:00:00Z\"}";
+    const char *header = h_format("Idempotency-Key: %s", unique("rights")), *tenant = h_tenant(unique("rights")), *id,
+               *key = h_key(tenant, "usage:write", NULL, &id);
+    h_request_t request = { .method = "POST",
+                            .path = "/v1/usage/events?backfill=true",
+                            .key = key,
+                            .headers = (const char *[]){ header, NULL },
+                            .body = event,
+                            .type = "application/cloudevents+json" };
+
+    h_expect_problem(h_send(&request), 403, "insufficient_scope");
+    h_expect(h_call("PATCH", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(),
+                    "{\"scopes\":[\"usage:write\",\"usage:backfill\"]}"),
+             200);
+    h_expect(h_send(&request), 200);
+    h_expect_header(h_send(&request), "idempotent-replayed", "true");
 }
 END_TEST
 
@@ -579,6 +623,7 @@ int main(void)
 
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, all_bad_fields_are_named_at_once);
+    tcase_add_test(tcase, all_bad_members_are_named_at_once);
     tcase_add_test(tcase, bad_json_is_refused);
     tcase_add_test(tcase, json_over_http_is_read_strictly);
     tcase_add_test(tcase, over_long_fields_are_named);
@@ -596,6 +641,7 @@ int main(void)
     tcase_add_test(tcase, foreign_resources_are_not_there);
     tcase_add_test(tcase, the_database_shows_nothing_without_a_tenant);
     tcase_add_test(tcase, one_of_many_with_one_key_wins);
+    tcase_add_test(tcase, a_lack_of_rights_is_not_remembered);
     tcase_add_test(tcase, a_failure_of_ours_is_not_remembered);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define WAY 140 /* ms to the far database: two such are a round trip, and a connection takes two of those */
 
@@ -190,6 +192,14 @@ START_TEST(a_child_without_connections_does_nobodys_work)
 }
 END_TEST
 
+static int times_in_vain(void)
+{
+    static const char name[] = "\nmeterplex_database_waits_in_vain_total ";
+    const char *line = strstr(h_get("/metrics", NULL)->body, name);
+
+    return line ? atoi(line + sizeof name - 1) : 0;
+}
+
 /* What it refuses of each request is not a line for each. */
 START_TEST(a_database_that_refuses_does_not_fill_the_log)
 {
@@ -211,6 +221,40 @@ START_TEST(a_database_that_refuses_does_not_fill_the_log)
 }
 END_TEST
 
+/* Every connection waits for a lock; who asks next is told, and so is the administrator. */
+START_TEST(a_request_without_a_connection_is_told_of)
+{
+    const char *tenant = h_tenant("crowded"), *key = h_key(tenant, "meters:read meters:write", NULL, NULL);
+    pid_t pids[24], locker;
+    int busy = 0, status;
+
+    H_WAIT(5, all_work(key));
+    locker = fork();
+    if (locker == 0) {
+        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
+               "BEGIN; LOCK TABLE usage.meters; SELECT pg_sleep(3); COMMIT", NULL);
+        _exit(127);
+    }
+    H_WAIT(3, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE relation = 'usage.meters'::regclass AND mode = "
+                         "'AccessExclusiveLock' AND granted")));
+    for (int p = 0; p < 24; p++) {
+        pids[p] = fork();
+        if (pids[p] == 0) {
+            _exit(strstr(api(key)->body, "Every database connection is in use") ? 1 : 0);
+        }
+    }
+    for (int p = 0; p < 24; p++) {
+        ck_assert_int_eq(waitpid(pids[p], &status, 0), pids[p]);
+        busy += WIFEXITED(status) && WEXITSTATUS(status) == 1;
+    }
+    waitpid(locker, NULL, 0);
+    ck_assert_int_gt(busy, 0);
+    H_WAIT(3, h_httpd_logged(h_main_httpd, "every connection is in use"));
+    ck_assert_int_ge(times_in_vain(), busy);
+    H_WAIT(5, all_work(key));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("database");
@@ -222,6 +266,7 @@ int main(void)
     tcase_add_test(tcase, a_full_database_is_as_one_that_is_away);
     tcase_add_test(tcase, a_silent_database_holds_up_neither_start_nor_stop);
     tcase_add_test(tcase, a_child_without_connections_does_nobodys_work);
+    tcase_add_test(tcase, a_request_without_a_connection_is_told_of);
     tcase_add_test(tcase, a_database_that_refuses_does_not_fill_the_log);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

@@ -19,7 +19,10 @@ static const char conf[] =
     "<Location \"/cost\">\n  MeterplexRateLimit expr=%{HTTP:X-Who} 10/d cost=%{HTTP:X-Cost}\n</Location>\n"
     "<Location \"/ip\">\n  MeterplexRateLimit ip 3/d\n  MeterplexRateLimit expr=%{HTTP:X-Who} 1/d\n</Location>\n"
     "<Location \"/fast\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 2/s "
-    "burst=1\n</Location>\n";
+    "burst=1\n</Location>\n"
+    "Protocols h2c http/1.1\n"
+    "<Location \"/upgraded\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  MeterplexRateLimit key 10/d\n"
+    "  MeterplexRateLimit ip 10/d name=address\n</Location>\n";
 
 static void up(void)
 {
@@ -68,6 +71,28 @@ START_TEST(exactly_a_hundred_of_two_thousand_pass)
     }
     ck_assert_int_eq(passed, 100);
     ck_assert_int_eq(refused, 1900);
+}
+END_TEST
+
+/* The request that asks for HTTP/2 comes again as its first stream: it is one request. */
+START_TEST(an_upgrade_is_charged_once)
+{
+    const char *key = fresh_key(), *asking;
+
+    asking = h_format("GET /upgraded/x HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                      "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n",
+                      key);
+    for (int i = 0; i < 3; i++) {
+        const char *answer = h_raw(h_main_httpd, asking, strlen(asking), 1);
+        ck_assert_msg(strncmp(answer, "HTTP/1.1 101 ", 13) == 0, "%s", answer);
+    }
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/upgraded/x", key), "ratelimit"), "\"address\";r=6;"));
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/upgraded/x", key), "ratelimit"), "\"key\";r=5;"));
+    /* who only says so has no refund */
+    asking = h_format("GET /upgraded/x HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nConnection: Upgrade, close\r\n"
+                      "Upgrade: websocket\r\n\r\n",
+                      key);
+    ck_assert_ptr_nonnull(strstr(h_raw(h_main_httpd, asking, strlen(asking), 1), "\"key\";r=4;"));
 }
 END_TEST
 
@@ -229,6 +254,7 @@ int main(void)
     tcase_add_test(tcase, the_fields_tell_the_truth);
     tcase_add_test(tcase, several_limits_charge_all_or_none);
     tcase_add_test(tcase, limits_of_nested_sections_are_told_apart);
+    tcase_add_test(tcase, an_upgrade_is_charged_once);
     tcase_add_test(tcase, costs_are_charged);
     tcase_add_test(tcase, addresses_are_limited_first);
     tcase_add_test(tcase, waiting_as_told_lets_through);
