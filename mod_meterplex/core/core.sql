@@ -3,6 +3,13 @@
 -- name: backend_pid
 SELECT pg_backend_pid();
 
+-- A core_db_access_e.
+-- name: access
+SELECT CASE WHEN NOT has_table_privilege('core.idempotency_keys', 'SELECT, INSERT') THEN 0
+            WHEN current_setting('transaction_read_only') = 'on' THEN 1
+            ELSE 2
+       END;
+
 -- name: event_append
 INSERT INTO events.outbox (tenant_id, id, type, subject, payload, request_id)
 VALUES (core.tenant_id(), $1, $2, $3, $4::jsonb, $5);

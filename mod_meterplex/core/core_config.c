@@ -15,7 +15,7 @@
 
 #define KEYS_MAX 8
 #define SHM_DEFAULT (64u * 1024 * 1024)
-#define SHM_MIN (1024u * 1024)
+#define SHM_MIN (4u * 1024 * 1024) /* what all slices need, the metrics most */
 #define BODY_DEFAULT (1024u * 1024)
 #define EVENTS_BODY_DEFAULT (8u * 1024 * 1024)
 #define LOCK_KEY "meterplex-state-lock"
@@ -182,7 +182,7 @@ static const char *set_shared_memory(cmd_parms *cmd, void *dir, const char *text
         return error;
     }
     if (!parse_size(text, &of(cmd)->shm_size) || of(cmd)->shm_size < SHM_MIN) {
-        return apr_psprintf(cmd->pool, "MeterplexSharedMemory: \"%s\" is not a size; allowed are 1M and more, "
+        return apr_psprintf(cmd->pool, "MeterplexSharedMemory: \"%s\" is not a size; allowed are 4M and more, "
                                        "with K, M or G",
                             text);
     }

@@ -16,6 +16,8 @@
 #define BORROW_WAIT apr_time_from_msec(700)
 #define BORROW_TRIPS 5                     /* round trips, if that is longer: a connection may have to be made */
 #define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
+#define PAUSE_DOUBLINGS 5                  /* at each further one it is twice as long, */
+#define OPEN_PAUSE_MAX apr_time_from_sec(2)
 #define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
 #define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
 #define IDLE_KEEP apr_time_from_sec(60)
@@ -230,6 +232,7 @@ static void open_one(core_db_pool_t *p, apr_pool_t *scratch)
     if (native == NULL) {
         core_db_pool_lock(p);
         p->refused = mpx_monotonic();
+        p->refusals++;
         core_db_pool_unlock(p);
         /* idle ones may have been closed, unnoticed as yet */
         if (core_db_pool_usable(p) == 0 && mpx_monotonic() - p->last_ok > PULSE_INTERVAL) {
@@ -240,6 +243,7 @@ static void open_one(core_db_pool_t *p, apr_pool_t *scratch)
     core_db_pool_lock(p);
     db = core_db_adopt(dbd->pool, native, dbd);
     p->refused = 0;
+    p->refusals = 0;
     p->proof = p->proof && p->down; /* there it is; who comes back by it ends it in core_db_set_down() */
     p->open++;
     p->idle[p->nidle].db = db;
@@ -281,11 +285,19 @@ static int is_needed(const core_db_pool_t *p)
                    : (p->proof || p->waiting > p->nidle) && p->open < p->max;
 }
 
-/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. The pause is long only while
- * there are others. */
+/* Under the mutex: until mod_dbd may be asked again, which writes two lines at each failure. The pause is long where there
+ * are others, and grows where a server that is there has no room for us. */
 static apr_interval_time_t pause_left(const core_db_pool_t *p)
 {
-    return p->refused ? p->refused + (p->open > 0 ? MORE_PAUSE : OPEN_PAUSE) - mpx_monotonic() : 0;
+    apr_interval_time_t pause = MORE_PAUSE;
+
+    if (p->refused == 0) {
+        return 0;
+    }
+    if (p->open == 0) {
+        pause = p->refusals < PAUSE_DOUBLINGS ? OPEN_PAUSE << (p->refusals - 1) : OPEN_PAUSE_MAX;
+    }
+    return p->refused + pause - mpx_monotonic();
 }
 
 static void *APR_THREAD_FUNC opener_main(apr_thread_t *thread, void *data)

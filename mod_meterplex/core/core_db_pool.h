@@ -42,6 +42,7 @@ typedef struct core_db_pool {
     mpx_db_t *heart;                /* the pulse's own, or NULL */
     apr_pool_t *heart_pool;
     apr_time_t refused; /* when mod_dbd last had no connection to give; 0: it had */
+    unsigned refusals;  /* and how often one after the other, since it went or came */
     apr_time_t trouble; /* when the database last went or came; 0: never */
     apr_time_t felt;    /* when the last pulse that was felt had been asked for */
     apr_time_t looking; /* since when the pulse is at it; 0: it is not */

@@ -7,6 +7,8 @@
 
 #include "apr_strings.h"
 
+#include "core_sql.h"
+
 #define PULSE_DEADLINE apr_time_from_msec(400)
 #define CONNECT_DEADLINE apr_time_from_sec(2) /* a connection takes several round trips, and the database may be far away */
 /* what is enough where the database is far away, in round trips: */
@@ -15,10 +17,12 @@
 #define TRIP_SMOOTHING 4                  /* a new one counts for a quarter */
 #define SETTLING apr_time_from_sec(5)     /* after it went or came: connections are made, the server recovers */
 #define QUIET_TURNS 5                     /* while nothing is asked of the database, the pulse is taken once a second */
+#define ACCESS_TURNS 25                   /* and what it lets us do once in five; a multiple */
 #define PULSE_NAME "meterplex pulse"      /* what an administrator sees in pg_stat_activity */
 #define VERDICT_WAIT apr_time_from_sec(3) /* for a pulse that says: there, or away; it says so within far less */
 
-static mpx_metric_t metric_up = -1;   /* shared: what the child that looked last has seen */
+static mpx_metric_t metric_up = -1; /* shared: what the child that looked last has seen */
+static mpx_metric_t metric_access = -1;
 static mpx_metric_t metric_trip = -1; /* shared: round trips to PostgreSQL, smoothed; 0: not known */
 
 void core_db_metrics_open(void)
@@ -29,7 +33,10 @@ void core_db_metrics_open(void)
                                  NULL);
     metric_trip = mpx_metric_gauge_seconds("meterplex_database_round_trip_seconds",
                                            "Time that PostgreSQL takes to answer the simplest statement, smoothed.", NULL);
+    metric_access = mpx_metric_gauge("meterplex_database_access",
+                                     "What PostgreSQL lets us do: 2 read and write, 1 only read, 0 not even that.", NULL);
     mpx_metric_set(metric_up, 1); /* until somebody has looked */
+    mpx_metric_set(metric_access, CORE_DB_WRITES);
 }
 
 int core_db_seen_down(void)
@@ -40,6 +47,11 @@ int core_db_seen_down(void)
 apr_interval_time_t core_db_round_trip(void)
 {
     return metric_trip >= 0 ? mpx_metric_value(metric_trip) : 0;
+}
+
+core_db_access_e core_db_access(void)
+{
+    return metric_access >= 0 ? (core_db_access_e)mpx_metric_value(metric_access) : CORE_DB_WRITES;
 }
 
 int core_db_alone_down(void)
@@ -54,6 +66,7 @@ void core_db_set_down(core_db_pool_t *p, int down, const char *why)
         mpx_metric_set(metric_up, !down);
         p->down = down;
         p->proof = 0;
+        p->refusals = p->refused != 0;
         __atomic_store_n(&p->trouble, mpx_monotonic(), __ATOMIC_RELAXED);
         ap_log_error(APLOG_MARK, down ? APLOG_ERR : APLOG_NOTICE, 0, p->server, "database %s (%s)",
                      down ? "is away" : "is back", why);
@@ -226,6 +239,29 @@ static void speak_up(core_db_pool_t *p)
     core_db_pool_unlock(p);
 }
 
+/* A server that answers may be a standby by now, or have taken a right away: nobody's request is needed to find out. */
+static void look_at_access(core_db_pool_t *p, apr_pool_t *scratch)
+{
+    core_db_wait_t wait = core_db_brief();
+    core_db_error_t error;
+    mpx_rows_t *rows;
+
+    if (p->heart == NULL || !core_db_usable(p->heart)) {
+        return;
+    }
+    switch (core_db_exec(p->heart, scratch, &wait, SQL_access, NULL, 0, &rows, &error)) {
+    case CORE_DB_OK:
+        mpx_metric_set(metric_access, mpx_rows_int(rows, 0, 0));
+        break;
+    case CORE_DB_ERROR: /* there are no such tables */
+        mpx_metric_set(metric_access, CORE_DB_NOTHING);
+        break;
+    case CORE_DB_LOST:
+    default:
+        break; /* the next pulse has its say */
+    }
+}
+
 static void note_felt(core_db_pool_t *p, apr_time_t begun)
 {
     core_db_pool_lock(p);
@@ -275,6 +311,9 @@ void *APR_THREAD_FUNC core_db_pulse_main(apr_thread_t *thread, void *data)
             if (pulse != NO_PULSE) {
                 note_felt(p, begun);
                 speak_up(p);
+                if (turn % ACCESS_TURNS == 0) {
+                    look_at_access(p, scratch);
+                }
             }
             /* A pulse that fails while statements succeed is about its own connection. */
             else if (p->last_ok < begun) {

@@ -100,6 +100,9 @@ void core_reply_problem(core_exchange_t *exchange);
 apr_status_t core_body_read(mpx_http_t *http);
 void core_db_metrics_open(void); /* post_config */
 apr_interval_time_t core_db_round_trip(void); /* smoothed, of this node; 0: not known */
+/* What PostgreSQL lets this node do, as was last looked; of a standby only the reading. */
+typedef enum core_db_access { CORE_DB_NOTHING, CORE_DB_READS, CORE_DB_WRITES } core_db_access_e;
+core_db_access_e core_db_access(void);
 int core_db_seen_down(void);     /* by any child of this node */
 int core_db_alone_down(void);    /* by this child, and another of this node has it */
 /* Refuse query parameters that the route does not know. */

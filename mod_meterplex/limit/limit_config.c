@@ -88,6 +88,9 @@ static const char *parse_by(cmd_parms *cmd, const char *word, limit_policy_t *po
     if (strncmp(word, "expr=", 5) == 0) {
         policy->by = LIMIT_BY_EXPR;
         policy->name = "expr";
+        if (word[5] == '\0') {
+            return "MeterplexRateLimit expr=: an expression is missing";
+        }
         policy->subject = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
         return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
     }
@@ -134,6 +137,9 @@ static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t
         return parse_name(cmd, word + 5, policy);
     }
     if (strncmp(word, "cost=", 5) == 0) {
+        if (word[5] == '\0') {
+            return "MeterplexRateLimit cost=: an expression is missing";
+        }
         policy->cost = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
         return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
     }

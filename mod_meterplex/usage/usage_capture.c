@@ -56,7 +56,11 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add)
 
 static const char *parse_expr(cmd_parms *cmd, capture_meter_t *meter, const char *text, int boolean, ap_expr_info_t **out)
 {
-    const char *error = NULL;
+    const char *error = *text ? NULL : "an expression is missing";
+
+    if (error) {
+        return apr_psprintf(cmd->pool, "MeterplexMeter %s: %s", meter->type, error);
+    }
     meter->by_bytes |= ap_strcasestr(text, "METERPLEX_BYTES_SENT") != NULL;
     *out = ap_expr_parse_cmd(cmd, text, boolean ? 0 : AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
     return error ? apr_psprintf(cmd->pool, "MeterplexMeter: \"%s\": %s", text, error) : NULL;

@@ -237,7 +237,10 @@ START_TEST(wrong_lines_are_refused_by_name)
     expect_refused("MeterplexRateLimit key 5/s burst=0", "burst=0");
     expect_refused("MeterplexRateLimit key 5/s burts=3", "allowed are burst=N, name=NAME and cost=EXPR");
     expect_refused("MeterplexRateLimit key 5/s name=a\"b", "name=");
+    expect_refused("MeterplexRateLimit expr= 5/s", "an expression is missing");
+    expect_refused("MeterplexRateLimit key 5/s cost=", "an expression is missing");
     expect_refused("MeterplexMeter", "MeterplexMeter takes");
+    expect_refused("MeterplexMeter a.b value=", "an expression is missing");
     expect_refused("MeterplexMeter a.b prop=x", "NAME:EXPR");
     expect_refused("Require meterplex-scope nocolon", "meterplex-scope");
     expect_refused("Require meterplex-scope demo:*", "meterplex-scope");
