@@ -153,7 +153,12 @@ write_ctl() {
 # meterplexctl for this development server; migrate works as the cluster's superuser, the rest as httpd does.
 . "$STATE/dev.env"
 METERPLEX_DATABASE_URL=\$DATABASE_URL
-case \$1 in migrate) METERPLEX_DATABASE_URL=\$DATABASE_ADMIN_URL ;; esac
+for word; do # the command: options may stand before it
+    case \$word in
+    migrate) METERPLEX_DATABASE_URL=\$DATABASE_ADMIN_URL; break ;;
+    keygen | bootstrap | tenant | key | doctor | status | import) break ;;
+    esac
+done
 METERPLEX_DATABASE_URL="\$METERPLEX_DATABASE_URL?connect_timeout=2&tcp_user_timeout=3000"
 METERPLEX_KEY_FILE="$STATE/secrets/root.key"
 METERPLEX_STATE_DIR="$STATE/httpd/state"
@@ -280,6 +285,7 @@ dev_down() {
     local part bad=0
     find_state
     is_marked && [ -d "$STATE/bin" ] || { say "nothing is up"; return 0; }
+    must_be_ours
     for part in httpd upstream pg; do
         [ ! -x "$STATE/bin/$part-stop" ] || "$STATE/bin/$part-stop" || bad=1
     done
@@ -298,8 +304,11 @@ dev_clean() {
     find_state
     [ ! -e "$STATE" ] || is_marked \
         || die "$STATE has no .meterplex-state, so ./dev did not make it and does not remove it"
+    must_be_ours
     dev_down
     say "removing $STATE and build*/"
+    # the mark goes last: what could not be removed must not be taken for somebody else's
+    [ ! -e "$STATE" ] || find "$STATE" -mindepth 1 -maxdepth 1 ! -name .meterplex-state -exec rm -rf {} +
     rm -rf "$STATE"
     if [ -n "$STATE_LINK" ]; then
         rm -f "$STATE_LINK"

@@ -34,6 +34,14 @@ find_state() {
 is_marked() { [ -f "$STATE/.meterplex-state" ]; }
 is_empty() { [ -z "$(ls -A -- "$1")" ]; }
 
+# Servers of one user are not another's to start or end, root's included: files would change hands and the first be locked out.
+must_be_ours() {
+    local owner
+    [ -e "$STATE/.meterplex-state" ] || return 0
+    owner=$(stat -c %U -- "$STATE/.meterplex-state")
+    [ "$owner" = "$(id -un)" ] || die "$STATE belongs to user $owner: run ./dev as $owner, or --state DIR takes another"
+}
+
 # Whether the servers' users can enter $1 once it is made: what is there already on its way must be open to them.
 can_be_entered() {
     local above
@@ -65,6 +73,7 @@ make_state() {
         is_marked || is_empty "$STATE" \
             || die "$STATE is not empty and has no .meterplex-state: ./dev did not make it; --state DIR takes another"
     fi
+    must_be_ours
     can_be_entered "$STATE" \
         || die "$STATE: users $HTTPD_USER and $PG_USER cannot enter it; a directory above it is closed to them"
     (umask 022 && mkdir -p -- "$STATE") || die "$STATE cannot be made"
