@@ -9,7 +9,7 @@
 #include "http_core.h"
 #include "mod_core.h"
 
-static ap_filter_rec_t *problem_filter;
+static ap_filter_rec_t *problem_filter, *precondition_filter;
 
 /* --- Raising ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -233,8 +233,33 @@ static void on_insert_error_filter(request_rec *r)
     }
 }
 
+/* For a file that does not meet If-Match, httpd's handler sets the status and sends nothing: no error is raised, so that no
+ * error filter is asked for. */
+static apr_status_t write_precondition(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    if (f->r->status == HTTP_PRECONDITION_FAILED && !has_text_of_its_own(f->r)) {
+        return write_problem(f, bb);
+    }
+    ap_remove_output_filter(f);
+    return ap_pass_brigade(f->next, bb);
+}
+
+static void on_insert_filter(request_rec *r)
+{
+    const char *handler = r->handler ? r->handler : "";
+
+    if (r->main == NULL && r->proxyreq == PROXYREQ_NONE && strcmp(handler, "meterplex-api") != 0
+        && (apr_table_get(r->headers_in, "If-Match") || apr_table_get(r->headers_in, "If-Unmodified-Since"))
+        && is_ours(r)) {
+        ap_add_output_filter_handle(precondition_filter, NULL, r, r->connection);
+    }
+}
+
 void core_problem_register(apr_pool_t *pool)
 {
+    precondition_filter =
+        ap_register_output_filter("METERPLEX_PRECONDITION", write_precondition, NULL, AP_FTYPE_CONTENT_SET);
+    ap_hook_insert_filter(on_insert_filter, NULL, NULL, APR_HOOK_LAST);
     problem_filter = ap_register_output_filter("METERPLEX_PROBLEM", write_problem, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_insert_error_filter(on_insert_error_filter, NULL, NULL, APR_HOOK_LAST);
 }

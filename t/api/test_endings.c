@@ -174,6 +174,24 @@ START_TEST(malformed_requests_get_problems)
 }
 END_TEST
 
+/* httpd's handler of files answers these without an error of its own. */
+START_TEST(a_precondition_that_fails_is_a_problem)
+{
+    static const char *const conditions[] = { "If-Match: \"another\"",
+                                              "If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT" };
+    const char *key = fresh_key();
+
+    for (int i = 0; i < 2; i++) {
+        h_request_t request = { .path = "/sold/large", .key = key, .headers = (const char *[]){ conditions[i], NULL } };
+
+        h_expect_problem(h_send(&request), 412, "precondition_failed");
+        request.method = "HEAD";
+        h_expect(h_send(&request), 412);
+    }
+    H_WAIT(3, total(key, "n") == 4);
+}
+END_TEST
+
 START_TEST(a_client_cannot_hide_the_request_from_the_upstream)
 {
     static const char hiding[] = "Connection: close, x-request-id, Traceparent, X-Mine";
@@ -197,6 +215,7 @@ int main(void)
     tcase_add_test(tcase, a_broken_download_costs_what_was_sent);
     tcase_add_test(tcase, an_upstream_that_says_nothing_is_a_504);
     tcase_add_test(tcase, an_upstreams_refusal_stays_what_it_is);
+    tcase_add_test(tcase, a_precondition_that_fails_is_a_problem);
     tcase_add_test(tcase, malformed_requests_get_problems);
     tcase_add_test(tcase, a_client_cannot_hide_the_request_from_the_upstream);
     suite_add_tcase(suite, tcase);

@@ -1,11 +1,11 @@
-/* Start, reload and health of a server whose only tenant is nobody: what holds before there is any data. */
+/* Start, reload and health of a server whose only tenant is nobody: what holds before there is any data, or a schema. */
 #include "harness.h"
 
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* Everything but migrations: a database that accepts httpd's role is enough for these cases. */
+/* Everything but migrations, which come in the course of the cases. */
 static void up(void)
 {
     h_pg_setup();
@@ -28,9 +28,14 @@ START_TEST(configuration_is_valid)
 }
 END_TEST
 
+/* A database that lets httpd in and has no schema is none that can be worked with. */
 START_TEST(becomes_ready)
 {
+    H_WAIT(10, !ready());
     h_expect(h_get("/health/live", NULL), 200);
+    ck_assert_ptr_nonnull(strstr(h_get("/health", NULL)->body, "meterplexctl doctor says more"));
+    h_migrate();
+    h_sql("GRANT meterplex_app TO meterplex");
     H_WAIT(10, ready());
     h_expect(h_get("/health", NULL), 200);
 }

@@ -144,13 +144,19 @@ static const char *find_word(const char *text, const char *prefix)
     return found ? h_format("%.*s", (int)n, found) : NULL;
 }
 
-void h_app_setup(void)
+void h_migrate(void)
 {
     const char *source = getenv("top_srcdir");
-    const char *bootstrapped;
 
     h_ctl_ok("migrate", "--database", h_pg_url("postgres"), "--migrations",
              h_format("%s/migrations", source ? source : MPX_SRCDIR), NULL);
+}
+
+void h_app_setup(void)
+{
+    const char *bootstrapped;
+
+    h_migrate();
     h_sql("CREATE ROLE meterplex LOGIN IN ROLE meterplex_app");
     key_file = h_key_file();
     h_ctl_ok("keygen", key_file, NULL);

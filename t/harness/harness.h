@@ -89,6 +89,7 @@ int h_pg_port(void);
 /* libpq connection string. @param role "postgres" (superuser) or "meterplex" (httpd's) */
 const char *h_pg_conninfo(const char *role);
 const char *h_pg_url(const char *role); /* the same as URI */
+void h_migrate(void);                   /* the schema, as h_up() has it */
 /* Run SQL as superuser in the meterplex database. @return first column of the first row, "" when there is none */
 const char *h_sql(const char *format, ...) H_PRINTF(1, 2);
 /* The same under another role, and SQLSTATE instead of a failure. @return "00000" on success */
