@@ -253,8 +253,10 @@ static void look_at_access(core_db_pool_t *p, apr_pool_t *scratch)
     case CORE_DB_OK:
         mpx_metric_set(metric_access, mpx_rows_int(rows, 0, 0));
         break;
-    case CORE_DB_ERROR: /* there are no such tables */
-        mpx_metric_set(metric_access, CORE_DB_NOTHING);
+    case CORE_DB_ERROR: /* no such table or schema, or no right to it (classes 42, 3F); anything else will pass */
+        if (strncmp(error.state, "42", 2) == 0 || strncmp(error.state, "3F", 2) == 0) {
+            mpx_metric_set(metric_access, CORE_DB_NOTHING);
+        }
         break;
     case CORE_DB_LOST:
     default:
