@@ -5,7 +5,8 @@ SELECT pg_backend_pid();
 
 -- A core_db_access_e.
 -- name: access
-SELECT CASE WHEN NOT has_table_privilege('core.idempotency_keys', 'SELECT, INSERT') THEN 0
+SELECT CASE WHEN NOT (has_table_privilege('core.idempotency_keys', 'SELECT')
+                       AND has_table_privilege('core.idempotency_keys', 'INSERT')) THEN 0
             WHEN current_setting('transaction_read_only') = 'on' THEN 1
             ELSE 2
        END;

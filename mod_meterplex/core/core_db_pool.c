@@ -101,6 +101,18 @@ void core_db_pool_discard_idle(core_db_pool_t *p)
     }
 }
 
+/* Under the mutex: a connection is there. Who waits for the pulse's verdict waits on the same condition, and must not be the
+ * only one to wake. */
+static void tell_one(core_db_pool_t *p)
+{
+    if (p->doubting > 0) {
+        apr_thread_cond_broadcast(p->available);
+    }
+    else {
+        apr_thread_cond_signal(p->available);
+    }
+}
+
 /* --- What requests call ------------------------------------------------------------------------------------------------ */
 
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
@@ -162,7 +174,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     p->last_ok = mpx_monotonic();
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = p->last_ok;
-    apr_thread_cond_signal(p->available);
+    tell_one(p);
     core_db_pool_unlock(p);
 }
 
@@ -248,7 +260,7 @@ static void open_one(core_db_pool_t *p, apr_pool_t *scratch)
     p->open++;
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = mpx_monotonic();
-    apr_thread_cond_signal(p->available);
+    tell_one(p);
     core_db_pool_unlock(p);
 }
 

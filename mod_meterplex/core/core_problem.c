@@ -237,7 +237,15 @@ static void on_insert_error_filter(request_rec *r)
  * error filter is asked for. */
 static apr_status_t write_precondition(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    if (f->r->status == HTTP_PRECONDITION_FAILED && !has_text_of_its_own(f->r)) {
+    int is_empty = 1;
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(bb); b != APR_BRIGADE_SENTINEL(bb); b = APR_BUCKET_NEXT(b)) {
+        is_empty = is_empty && APR_BUCKET_IS_METADATA(b);
+    }
+    /* what another handler says, or a backend that SetHandler names, is its own */
+    if (f->r->status == HTTP_PRECONDITION_FAILED && f->r->proxyreq == PROXYREQ_NONE && is_empty
+        && !has_text_of_its_own(f->r)) {
         return write_problem(f, bb);
     }
     ap_remove_output_filter(f);

@@ -339,7 +339,7 @@ static verdict_e what_now(const mpx_call_t *call, recalled_e recalled, apr_time_
     if (!mpx_database_answers(asked)) {
         return MAKE_DO;
     }
-    return mpx_monotonic() - begun < INSISTING ? ASK_AGAIN : REFUSE;
+    return mpx_monotonic() - begun < INSISTING && !call->gave_up ? ASK_AGAIN : REFUSE;
 }
 
 /* The next ones are spared what has been in vain. */

@@ -272,9 +272,9 @@ static int health_is(const char *status, const char *detail)
 START_TEST(what_the_database_lets_us_do_is_said)
 {
     H_WAIT(10, health_is("ok", ""));
-    h_sql("REVOKE ALL ON core.idempotency_keys FROM meterplex_app");
+    h_sql("REVOKE INSERT ON core.idempotency_keys FROM meterplex_app");
     H_WAIT(10, health_is("down", "lacks rights") && h_get("/health/ready", NULL)->status == 503);
-    h_sql("GRANT SELECT, INSERT, DELETE ON core.idempotency_keys TO meterplex_app");
+    h_sql("GRANT INSERT ON core.idempotency_keys TO meterplex_app");
     H_WAIT(10, health_is("ok", ""));
     h_sql("ALTER ROLE meterplex SET default_transaction_read_only = on");
     h_sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'meterplex'");
