@@ -101,18 +101,6 @@ void core_db_pool_discard_idle(core_db_pool_t *p)
     }
 }
 
-/* Under the mutex: a connection is there. Who waits for the pulse's verdict waits on the same condition, and must not be the
- * only one to wake. */
-static void tell_one(core_db_pool_t *p)
-{
-    if (p->doubting > 0) {
-        apr_thread_cond_broadcast(p->available);
-    }
-    else {
-        apr_thread_cond_signal(p->available);
-    }
-}
-
 /* --- What requests call ------------------------------------------------------------------------------------------------ */
 
 static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_t **out)
@@ -174,7 +162,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     p->last_ok = mpx_monotonic();
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = p->last_ok;
-    tell_one(p);
+    apr_thread_cond_signal(p->available);
     core_db_pool_unlock(p);
 }
 
@@ -260,7 +248,7 @@ static void open_one(core_db_pool_t *p, apr_pool_t *scratch)
     p->open++;
     p->idle[p->nidle].db = db;
     p->idle[p->nidle++].since = mpx_monotonic();
-    tell_one(p);
+    apr_thread_cond_signal(p->available);
     core_db_pool_unlock(p);
 }
 
@@ -377,6 +365,7 @@ static apr_status_t pool_stop(void *data)
     p->stopping = 1;
     apr_thread_cond_broadcast(p->wanted);
     apr_thread_cond_broadcast(p->available);
+    apr_thread_cond_broadcast(p->verdict);
     core_db_pool_unlock(p);
     core_jobs_end(STOP_PATIENCE);
     await_returns(p, begun + STOP_PATIENCE - mpx_monotonic() > 0 ? begun + STOP_PATIENCE - mpx_monotonic() : 0);
@@ -428,7 +417,8 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
     p->params = conninfo ? core_db_params(own, conninfo, &error) : NULL;
     if (p->params == NULL || apr_thread_mutex_create(&p->mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
         || apr_thread_cond_create(&p->available, own) != APR_SUCCESS
-        || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS) {
+        || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS
+        || apr_thread_cond_create(&p->verdict, own) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the database pool cannot be made: %s", error ? error : "no mutex");
         return;
     }

@@ -30,7 +30,7 @@ typedef struct core_db_pool {
     server_rec *server;
     apr_pool_t *pool; /* of this child, with an allocator of its own: used under the mutex only */
     apr_thread_mutex_t *mutex;
-    apr_thread_cond_t *available, *wanted;
+    apr_thread_cond_t *available, *wanted, *verdict;
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
@@ -46,7 +46,7 @@ typedef struct core_db_pool {
     apr_time_t trouble; /* when the database last went or came; 0: never */
     apr_time_t felt;    /* when the last pulse that was felt had been asked for */
     apr_time_t looking; /* since when the pulse is at it; 0: it is not */
-    int doubting;       /* how many wait for the next one: see mpx_database_answers() */
+    int doubting;       /* how many wait for the next one, on verdict: see mpx_database_answers() */
     told_t told[KINDS];
     volatile int down;
 } core_db_pool_t;

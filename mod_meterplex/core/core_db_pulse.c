@@ -21,9 +21,10 @@
 #define PULSE_NAME "meterplex pulse"      /* what an administrator sees in pg_stat_activity */
 #define VERDICT_WAIT apr_time_from_sec(3) /* for a pulse that says: there, or away; it says so within far less */
 
-static mpx_metric_t metric_up = -1; /* shared: what the child that looked last has seen */
-static mpx_metric_t metric_access = -1;
-static mpx_metric_t metric_trip = -1; /* shared: round trips to PostgreSQL, smoothed; 0: not known */
+/* Gauges live in the shared segment: what one child sets, all of the node read. */
+static mpx_metric_t metric_up = -1;     /* what the child that looked last has seen */
+static mpx_metric_t metric_access = -1; /* a core_db_access_e */
+static mpx_metric_t metric_trip = -1;   /* round trips to PostgreSQL, microseconds, smoothed; 0: not known */
 
 void core_db_metrics_open(void)
 {
@@ -72,6 +73,7 @@ void core_db_set_down(core_db_pool_t *p, int down, const char *why)
                      down ? "is away" : "is back", why);
     }
     apr_thread_cond_broadcast(p->available);
+    apr_thread_cond_broadcast(p->verdict);
     core_db_pool_unlock(p);
 }
 
@@ -268,9 +270,7 @@ static void note_felt(core_db_pool_t *p, apr_time_t begun)
 {
     core_db_pool_lock(p);
     p->felt = begun;
-    if (p->doubting > 0) {
-        apr_thread_cond_broadcast(p->available);
-    }
+    apr_thread_cond_broadcast(p->verdict);
     core_db_pool_unlock(p);
 }
 
@@ -350,7 +350,7 @@ int mpx_database_answers(apr_time_t since)
     core_db_pool_lock(p);
     p->doubting++;
     while (!(answers = p->felt >= since || p->last_ok >= since) && !p->down && !p->stopping && mpx_monotonic() < deadline) {
-        apr_thread_cond_timedwait(p->available, p->mutex, deadline - mpx_monotonic());
+        apr_thread_cond_timedwait(p->verdict, p->mutex, deadline - mpx_monotonic());
     }
     p->doubting--;
     answers = answers || !p->down;

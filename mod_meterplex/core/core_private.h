@@ -43,7 +43,7 @@ int core_config_open(apr_pool_t *pconf, server_rec *s); /* post_config: key file
 void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other rooms' */
 int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */
 
-/* --- Database (core_db_config.c, core_db_pool.c, core_db_pulse.c, core_db_listen.c) -------------------------------------------------------------------------------------------------- */
+/* --- Database (core_db_config.c, core_db_pool.c, core_db_pulse.c, core_db_listen.c) --------------------------------------- */
 extern const char *const core_db_after[]; /* modules whose child_init must have run */
 int core_db_check(apr_pool_t *ptemp, server_rec *s); /* check_config: mod_dbd there, driver pgsql, a connection string */
 /* The first word of a directive that stands outside of sections, without quotes; the last one counts. NULL: there is none */
@@ -55,6 +55,13 @@ int core_db_stopping(void);                              /* the child ends, or t
 mpx_db_t *core_db_extra(apr_pool_t *pool);               /* a connection outside mod_dbd's pool, within 2 s, or NULL */
 int core_db_answers(mpx_db_t *db, apr_pool_t *pool);     /* within core_db_brief() */
 struct core_db_wait core_db_brief(void);                 /* 0.4 s, or what the distance asks for; ends when the child does */
+apr_interval_time_t core_db_round_trip(void);            /* smoothed, of this node; 0: not known */
+int core_db_seen_down(void);                             /* by any child of this node */
+int core_db_alone_down(void);                            /* by this child, and another of this node has it */
+/* What PostgreSQL lets this node do, as was last looked; of a standby only the reading. */
+typedef enum core_db_access { CORE_DB_NOTHING, CORE_DB_READS, CORE_DB_WRITES } core_db_access_e;
+core_db_access_e core_db_access(void);
+void core_db_metrics_open(void);                         /* post_config */
 void core_db_lock(void);                                 /* the pool's mutex */
 void core_db_unlock(void);
 void core_db_listeners_close(void);                      /* core_db_listen.c; no job runs any more */
@@ -85,9 +92,9 @@ const char *core_problem_text(request_rec *r, const mpx_request_t *request, cons
 void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int status);
 apr_status_t core_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant);
 
-/* An exchange with what only core sees of it. */
 int core_has_apikey(const char *text); /* or what looks like one */
 
+/* An exchange with what only core sees of it. */
 typedef struct core_exchange {
     mpx_http_t http; /* first */
     const char *location, *etag;
@@ -98,13 +105,6 @@ typedef struct core_exchange {
 void core_reply_problem(core_exchange_t *exchange);
 /* Body and media type (core_body.c). @return APR_SUCCESS, or MPX_FAILED with the problem set */
 apr_status_t core_body_read(mpx_http_t *http);
-void core_db_metrics_open(void); /* post_config */
-apr_interval_time_t core_db_round_trip(void); /* smoothed, of this node; 0: not known */
-/* What PostgreSQL lets this node do, as was last looked; of a standby only the reading. */
-typedef enum core_db_access { CORE_DB_NOTHING, CORE_DB_READS, CORE_DB_WRITES } core_db_access_e;
-core_db_access_e core_db_access(void);
-int core_db_seen_down(void);     /* by any child of this node */
-int core_db_alone_down(void);    /* by this child, and another of this node has it */
 /* Refuse query parameters that the route does not know. */
 apr_status_t core_query_check(mpx_http_t *http);
 /* Run the route's handler under an Idempotency-Key, or without when the request has none. */

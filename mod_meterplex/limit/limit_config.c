@@ -72,10 +72,20 @@ static int name_taken(const limit_dir_t *dir, const char *name)
     return 0;
 }
 
+/* @param word  "expr=" or "cost=", and an expression that gives a string */
+static const char *parse_expr(cmd_parms *cmd, const char *word, ap_expr_info_t **out)
+{
+    const char *text = strchr(word, '=') + 1, *error = *text ? NULL : "an expression is missing";
+
+    if (error == NULL) {
+        *out = ap_expr_parse_cmd(cmd, text, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
+    }
+    return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
+}
+
 static const char *parse_by(cmd_parms *cmd, const char *word, limit_policy_t *policy)
 {
     static const char *const names[] = { "ip", "key", "user", "tenant" };
-    const char *error = NULL;
     int i;
 
     for (i = 0; i < 4; i++) {
@@ -88,11 +98,7 @@ static const char *parse_by(cmd_parms *cmd, const char *word, limit_policy_t *po
     if (strncmp(word, "expr=", 5) == 0) {
         policy->by = LIMIT_BY_EXPR;
         policy->name = "expr";
-        if (word[5] == '\0') {
-            return "MeterplexRateLimit expr=: an expression is missing";
-        }
-        policy->subject = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
-        return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
+        return parse_expr(cmd, word, &policy->subject);
     }
     return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are ip, key, user, tenant, expr=EXPR and none",
                         word);
@@ -127,8 +133,6 @@ static const char *parse_burst(cmd_parms *cmd, const char *value, limit_policy_t
 
 static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t *policy, int *named)
 {
-    const char *error = NULL;
-
     if (strncmp(word, "burst=", 6) == 0) {
         return parse_burst(cmd, word + 6, policy);
     }
@@ -137,11 +141,7 @@ static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t
         return parse_name(cmd, word + 5, policy);
     }
     if (strncmp(word, "cost=", 5) == 0) {
-        if (word[5] == '\0') {
-            return "MeterplexRateLimit cost=: an expression is missing";
-        }
-        policy->cost = ap_expr_parse_cmd(cmd, word + 5, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
-        return error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", word, error) : NULL;
+        return parse_expr(cmd, word, &policy->cost);
     }
     return apr_psprintf(cmd->pool, "MeterplexRateLimit: \"%s\"; allowed are burst=N, name=NAME and cost=EXPR", word);
 }

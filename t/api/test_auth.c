@@ -388,14 +388,7 @@ START_TEST(many_waiting_requests_ask_once)
     long before;
     int i, status;
 
-    locker = fork();
-    if (locker == 0) {
-        h_sql("BEGIN; LOCK TABLE identity.api_key_secrets IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.5); COMMIT");
-        _exit(0);
-    }
-    H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND "
-                         "relation = 'identity.api_key_secrets'::regclass"))
-               == 1);
+    locker = h_lock_tables("identity.api_key_secrets", 0.5);
     before = lookups();
     for (i = 0; i < 16; i++) {
         children[i] = fork();

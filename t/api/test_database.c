@@ -235,14 +235,7 @@ START_TEST(a_request_without_a_connection_is_told_of)
     int busy = 0, status;
 
     H_WAIT(5, all_work(key));
-    locker = fork();
-    if (locker == 0) {
-        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
-               "BEGIN; LOCK TABLE usage.meters; SELECT pg_sleep(3); COMMIT", NULL);
-        _exit(127);
-    }
-    H_WAIT(3, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE relation = 'usage.meters'::regclass AND mode = "
-                         "'AccessExclusiveLock' AND granted")));
+    locker = h_lock_tables("usage.meters", 3);
     for (int p = 0; p < 24; p++) {
         pids[p] = fork();
         if (pids[p] == 0) {

@@ -20,7 +20,8 @@ static void up(void)
     h_up_stopped(NULL);
     upstream = h_httpd_make("upstream", 0,
                             "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog "
-                            "fields.log fields\nRedirect 401 /closed\nRedirect 403 /shut\n");
+                            "fields.log fields\nRedirect 401 /closed\nRedirect 403 /shut\n"
+                            "RedirectMatch 412 /stale\n");
     h_httpd_start(upstream);
     /* MeterplexProblem is left as it comes */
     h_httpd_configure(h_main_httpd,
@@ -31,11 +32,12 @@ static void up(void)
                                "ProxyTimeout 1\nProxyPass /sold/proxied http://127.0.0.1:%d\n"
                                "ProxyPass /sold/silent http://127.0.0.1:%d\n"
                                "ProxyPass /sold/overridden http://127.0.0.1:%d\n"
+                               "<Location /sold/stale>\n  SetHandler \"proxy:http://127.0.0.1:%d\"\n</Location>\n"
                                "<Location /sold/overridden>\n  ProxyErrorOverride On\n</Location>\n"
                                "<Directory />\n  Options FollowSymLinks\n  RewriteEngine On\n"
                                "  RewriteRule sold/away$ http://example.org/ [R=302,L]\n  RewriteRule sold/gone$ - [G]\n"
                                "</Directory>\n",
-                               upstream->port, h_silent_port(), upstream->port));
+                               upstream->port, h_silent_port(), upstream->port, upstream->port));
     h_command((const char *[]){ "mkdir", "-p", h_format("%s/httpd-main/htdocs/sold/dir", h_dir()), NULL }, NULL);
     memset(large, 'x', LARGE);
     h_file("httpd-main/htdocs/sold/large", large);
@@ -192,6 +194,31 @@ START_TEST(a_precondition_that_fails_is_a_problem)
 }
 END_TEST
 
+/* It is the backend that has looked at the condition, and has its own words for it. */
+START_TEST(a_backends_precondition_is_its_own)
+{
+    static const char *const paths[] = { "/sold/proxied/stale", "/sold/stale" };
+    const char *key = fresh_key(), *plain;
+    h_request_t direct = { .httpd = upstream, .path = "/stale" };
+
+    plain = h_send(&direct)->body;
+    ck_assert_ptr_nonnull(strstr(plain, "412 Precondition Failed"));
+    for (int i = 0; i < 2; i++) {
+        h_request_t request = { .path = paths[i], .key = key, .headers = (const char *[]){ "If-Match: \"x\"", NULL } };
+        const h_response_t *r = h_send(&request);
+
+        h_expect(r, 412);
+        ck_assert_ptr_nonnull(strstr(h_header(r, "content-type"), "text/html"));
+        ck_assert_str_eq(r->body, plain);
+        request.method = "HEAD";
+        r = h_send(&request);
+        h_expect(r, 412);
+        ck_assert_ptr_nonnull(strstr(h_header(r, "content-type"), "text/html"));
+    }
+    H_WAIT(3, total(key, "n") == 4);
+}
+END_TEST
+
 START_TEST(a_client_cannot_hide_the_request_from_the_upstream)
 {
     static const char hiding[] = "Connection: close, x-request-id, Traceparent, X-Mine";
@@ -216,6 +243,7 @@ int main(void)
     tcase_add_test(tcase, an_upstream_that_says_nothing_is_a_504);
     tcase_add_test(tcase, an_upstreams_refusal_stays_what_it_is);
     tcase_add_test(tcase, a_precondition_that_fails_is_a_problem);
+    tcase_add_test(tcase, a_backends_precondition_is_its_own);
     tcase_add_test(tcase, malformed_requests_get_problems);
     tcase_add_test(tcase, a_client_cannot_hide_the_request_from_the_upstream);
     suite_add_tcase(suite, tcase);

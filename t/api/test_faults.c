@@ -324,15 +324,7 @@ START_TEST(locked_tables_hold_up_nobody_who_is_known)
     for (long long end = h_now_ms() + 1200; h_now_ms() < end; h_pause()) {
         h_expect(h_get("/sold/x", key), 404);
     }
-    locker = fork();
-    if (locker == 0) {
-        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
-               "BEGIN; LOCK TABLE identity.api_keys, identity.api_key_secrets; SELECT pg_sleep(6); COMMIT", NULL);
-        _exit(127);
-    }
-    H_WAIT(5, atoi(h_sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted "
-                         "AND relation = 'identity.api_keys'::regclass"))
-               > 0);
+    locker = h_lock_tables("identity.api_keys, identity.api_key_secrets", 6);
     for (long long end = h_now_ms() + 4000; h_now_ms() < end;) {
         r = h_get("/sold/x", key);
         h_expect(r, 404);
@@ -444,12 +436,7 @@ static void end_in_the_middle_of_a_job(void (*end)(h_httpd_t *))
     idle = h_now_ms() - begun;
     H_WAIT(5, ready() && works(key));
     h_expect(h_get("/sold/x", key), 404); /* its last use is written down within three seconds */
-    locker = fork();
-    if (locker == 0) {
-        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
-               "BEGIN; LOCK TABLE identity.api_keys; SELECT pg_sleep(7); COMMIT", NULL);
-        _exit(127);
-    }
+    locker = h_lock_tables("identity.api_keys", 7);
     H_WAIT(6, waits_for_a_lock());
     begun = h_now_ms();
     end(h_main_httpd);

@@ -79,12 +79,7 @@ START_TEST(a_revocation_is_heeded_while_nobody_can_say)
         ck_assert(gate_says(pooled, key, 404));
     }
     h_expect(h_call("DELETE", h_format("/v1/tenants/%s/api-keys/%s", tenant, id), h_admin_key(), NULL), 204);
-    locker = fork();
-    if (locker == 0) {
-        execlp("psql", "psql", "-X", "-q", "-d", h_pg_conninfo("postgres"), "-o", "/dev/null", "-c",
-               "BEGIN; LOCK TABLE identity.api_keys, identity.api_key_secrets; SELECT pg_sleep(4); COMMIT", NULL);
-        _exit(127);
-    }
+    locker = h_lock_tables("identity.api_keys, identity.api_key_secrets", 4);
     H_WAIT(1, !gate_says(pooled, key, 404));
     for (long long end = h_now_ms() + 2000; h_now_ms() < end;) {
         r = at(pooled, "GET", "/gate/", key, NULL);

@@ -258,3 +258,44 @@ const char *h_sql_state(const char *role, const char *sql)
     PQfinish(connection);
     return copy;
 }
+
+static void must_run(PGconn *connection, const char *sql)
+{
+    PGresult *result = PQexec(connection, sql);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK) {
+        fprintf(stderr, "%s: %s", sql, PQerrorMessage(connection));
+        _exit(1);
+    }
+    PQclear(result);
+}
+
+pid_t h_lock_tables(const char *tables, double seconds)
+{
+    int held[2];
+    char sign;
+    pid_t pid;
+
+    if (pipe(held) != 0) {
+        h_fail("pipe: %s", strerror(errno));
+    }
+    pid = fork();
+    if (pid == 0) {
+        PGconn *connection = connect_as("postgres");
+
+        must_run(connection, "BEGIN");
+        must_run(connection, h_format("LOCK TABLE %s", tables));
+        if (write(held[1], "", 1) != 1) {
+            _exit(1);
+        }
+        must_run(connection, h_format("SELECT pg_sleep(%g)", seconds));
+        must_run(connection, "COMMIT");
+        _exit(0);
+    }
+    close(held[1]);
+    if (read(held[0], &sign, 1) != 1) {
+        h_fail("%s could not be locked", tables);
+    }
+    close(held[0]);
+    return pid;
+}

@@ -94,6 +94,11 @@ void h_migrate(void);                   /* the schema, as h_up() has it */
 const char *h_sql(const char *format, ...) H_PRINTF(1, 2);
 /* The same under another role, and SQLSTATE instead of a failure. @return "00000" on success */
 const char *h_sql_state(const char *role, const char *sql);
+/* A process of its own locks the tables against everybody, reading too; it holds them when this returns.
+ * @param tables   names, comma-separated
+ * @param seconds  how long it holds them; then it ends
+ * @return its pid, for waitpid() */
+pid_t h_lock_tables(const char *tables, double seconds);
 
 /* PgBouncer in transaction mode before that PostgreSQL, with so many connections to it.
  * @return its port on 127.0.0.1 */
