@@ -19,24 +19,23 @@ LogLevel warn
 CONF
 }
 
-# run LOCATION CONNECTIONS: "requests-a-second p99-in-ms"
+# run LOCATION: "requests-a-second p99-in-ms", over $connections
 run() {
-    wrk -t1 -c"$2" -d"${SECONDS_EACH:-3}s" --latency -H "Authorization: Bearer $METERPLEX_API_KEY" "$METERPLEX_URL/$1/hello.json" \
+    wrk -t1 -c"$connections" -d"${SECONDS_EACH:-1}s" --latency -H "Authorization: Bearer $METERPLEX_API_KEY" \
+        "$METERPLEX_URL/$1/hello.json" \
         | awk '$1 == "99%" { p = $2; if (p ~ /us$/) p /= 1000; else if (p !~ /ms$/) p *= 1000 } $1 == "Requests/sec:" { r = $2 }
                /Non-2xx/ { bad = 1 } END { if (bad) { print "bench: not every answer was a 2xx" >"/dev/stderr"; exit 1 } printf "%s %.3f\n", r, p + 0 }'
 }
 
 bench_up
-run bare 16 >/dev/null
-run gate 16 >/dev/null
-printf '| connections | bare req/s | gated req/s | ratio | bare p99 ms | gated p99 ms | ratio |\n|---|---|---|---|---|---|---|\n'
+N=$((8 * ROUNDS))
+printf '| connections | pairs | bare req/s | gated req/s | ratio | pairs: median (middle half) | bare p99 ms | gated p99 ms | ratio '
+printf '| CPU in the upstream'"'"'s, bare | gated | ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n'
 for connections in 16 64; do
-    : >"$BENCH_STATE/bare"; : >"$BENCH_STATE/gate"
-    for ((i = 0; i < ROUNDS; i++)); do
-        run bare $connections >>"$BENCH_STATE/bare"
-        run gate $connections >>"$BENCH_STATE/gate"
-    done
-    a=$(cut -d' ' -f1 "$BENCH_STATE/bare" | median); b=$(cut -d' ' -f1 "$BENCH_STATE/gate" | median)
-    p=$(cut -d' ' -f2 "$BENCH_STATE/bare" | median); q=$(cut -d' ' -f2 "$BENCH_STATE/gate" | median)
-    printf '| %s | %.0f | %.0f | %s | %s | %s | %s |\n' "$connections" "$a" "$b" "$(ratio "$b" "$a")" "$p" "$q" "$(ratio "$q" "$p")"
+    pairs 2 bare gate # to warm up
+    pairs $N bare gate
+    printf '| %s | %d | %.0f | %.0f | %s | %s | %s | %s | %s | %.3f | %.3f | %s |\n' "$connections" $N \
+        "$(mean_of 1 bare)" "$(mean_of 1 gate)" "$(ratio "$(mean_of 1 gate)" "$(mean_of 1 bare)")" "$(ratios_of 1 bare gate)" \
+        "$(median_of 2 bare)" "$(median_of 2 gate)" "$(ratio "$(median_of 2 gate)" "$(median_of 2 bare)")" \
+        "$(cost_of bare)" "$(cost_of gate)" "$(ratio "$(cost_of gate)" "$(cost_of bare)")"
 done
