@@ -9,7 +9,8 @@ AC_DEFUN([MPX_CHECK_APXS], [
         [moduledir=$withval], [moduledir=])
     mpx_asked=no
     AS_CASE([$APXS],
-        [yes|no|""], [AC_PATH_PROGS([APXS], [apxs apxs2], [], [$PATH:/usr/local/apache2/bin:/usr/sbin])],
+        [no], [AC_MSG_ERROR([--without-apxs: modules are built for an httpd, and apxs knows it])],
+        [yes|""], [AC_PATH_PROGS([APXS], [apxs apxs2], [], [$PATH:/usr/local/apache2/bin:/usr/sbin])],
         [mpx_asked=yes
         AS_IF([test ! -f "$APXS" || test ! -x "$APXS"],
             [AC_MSG_ERROR([--with-apxs=$APXS: no such program; the path of apxs itself is needed, such as /usr/bin/apxs])])])

@@ -64,8 +64,10 @@ static const char *compressed(apr_pool_t *pool, const ctl_lines_t *lines)
     apr_size_t i;
     for (i = 0; i < sizeof magics / sizeof *magics; i++) {
         if (lines->end >= magics[i].len && memcmp(lines->buffer, magics[i].bytes, magics[i].len) == 0) {
-            return apr_psprintf(pool, "%s is compressed: %s %s | meterplexctl import ... -", lines->name, magics[i].cat,
-                                lines->name);
+            return lines->fd == STDIN_FILENO
+                ? apr_psprintf(pool, "%s is compressed: pass it through %s first", lines->name, magics[i].cat)
+                : apr_psprintf(pool, "%s is compressed: %s %s | meterplexctl import ... -", lines->name, magics[i].cat,
+                               lines->name);
         }
     }
     return NULL;

@@ -75,7 +75,9 @@ static int name_taken(const limit_dir_t *dir, const char *name)
 /* @param word  "expr=" or "cost=", and an expression that gives a string */
 static const char *parse_expr(cmd_parms *cmd, const char *word, ap_expr_info_t **out)
 {
-    const char *text = strchr(word, '=') + 1, *error = *text ? NULL : "an expression is missing";
+    const char *text = strchr(word, '=') + 1;
+    const char *error = *text == '\0' ? "an expression is missing" : *out ? "the option is given twice"
+                                                                          : NULL;
 
     if (error == NULL) {
         *out = ap_expr_parse_cmd(cmd, text, AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
@@ -131,14 +133,18 @@ static const char *parse_burst(cmd_parms *cmd, const char *value, limit_policy_t
     return NULL;
 }
 
-static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t *policy, int *named)
+/* What of a directive's options has been there. */
+typedef struct options {
+    int burst, name;
+} options_t;
+
+static const char *parse_option(cmd_parms *cmd, const char *word, limit_policy_t *policy, options_t *seen)
 {
     if (strncmp(word, "burst=", 6) == 0) {
-        return parse_burst(cmd, word + 6, policy);
+        return seen->burst++ ? "MeterplexRateLimit: burst= is given twice" : parse_burst(cmd, word + 6, policy);
     }
     if (strncmp(word, "name=", 5) == 0) {
-        *named = 1;
-        return parse_name(cmd, word + 5, policy);
+        return seen->name++ ? "MeterplexRateLimit: name= is given twice" : parse_name(cmd, word + 5, policy);
     }
     if (strncmp(word, "cost=", 5) == 0) {
         return parse_expr(cmd, word, &policy->cost);
@@ -200,7 +206,8 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
     limit_dir_t *dir = config;
     limit_policy_t *policy;
     const char *error;
-    int i, named = 0;
+    options_t seen = { 0, 0 };
+    int i;
 
     if (argc == 1 && ap_cstr_casecmp(argv[0], "none") == 0) {
         dir->none = 1;
@@ -216,7 +223,7 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
         error = error ? apr_psprintf(cmd->pool, "MeterplexRateLimit %s: %s", argv[1], error) : NULL;
     }
     for (i = 2; i < argc && error == NULL; i++) {
-        error = parse_option(cmd, argv[i], policy, &named);
+        error = parse_option(cmd, argv[i], policy, &seen);
     }
     if (error == NULL && !mpx_rate_fits(&policy->rate)) {
         error = apr_psprintf(cmd->pool,
@@ -226,14 +233,14 @@ static const char *set_rate_limit(cmd_parms *cmd, void *config, int argc, char *
     if (error) {
         return error;
     }
-    if (!named) {
+    if (!seen.name) {
         default_name(cmd, dir, policy);
     }
     else if (name_taken(dir, policy->name)) {
         return apr_psprintf(cmd->pool, "MeterplexRateLimit name=%s: the name is used twice in this section", policy->name);
     }
     policy->base = policy->name;
-    set_zone(cmd, policy, named);
+    set_zone(cmd, policy, seen.name);
     if (dir->policies == NULL) {
         dir->policies = apr_array_make(cmd->pool, 2, sizeof(limit_policy_t *));
     }

@@ -56,7 +56,8 @@ void *usage_capture_merge_dir_config(apr_pool_t *pool, void *base, void *add)
 
 static const char *parse_expr(cmd_parms *cmd, capture_meter_t *meter, const char *text, int boolean, ap_expr_info_t **out)
 {
-    const char *error = *text ? NULL : "an expression is missing";
+    const char *error = *text == '\0' ? "an expression is missing" : *out ? "an option is given twice"
+                                                                          : NULL;
 
     if (error) {
         return apr_psprintf(cmd->pool, "MeterplexMeter %s: %s", meter->type, error);
@@ -70,6 +71,7 @@ static const char *parse_prop(cmd_parms *cmd, const char *text, capture_meter_t 
 {
     const char *colon = strchr(text, ':'), *c;
     capture_prop_t *prop;
+    int i;
 
     for (c = text; colon && c < colon && (apr_isalnum(*c) || *c == '_'); c++) {
     }
@@ -87,6 +89,11 @@ static const char *parse_prop(cmd_parms *cmd, const char *text, capture_meter_t 
     prop->name = apr_pstrmemdup(cmd->pool, text, (apr_size_t)(colon - text));
     if (strcmp(prop->name, "value") == 0) {
         return "MeterplexMeter: prop=value: the name is taken by value=EXPR";
+    }
+    for (i = 0; i < meter->props->nelts - 1; i++) {
+        if (strcmp(APR_ARRAY_IDX(meter->props, i, capture_prop_t).name, prop->name) == 0) {
+            return apr_psprintf(cmd->pool, "MeterplexMeter %s: prop=%s is given twice", meter->type, prop->name);
+        }
     }
     return parse_expr(cmd, meter, colon + 1, 0, &prop->value);
 }

@@ -221,6 +221,9 @@ START_TEST(a_pipe_a_compressed_file_and_none)
     output = import("combined", "pipe", h_format("%s.gz", log), NULL);
     ck_assert_int_eq(output.status, 1);
     contains(output.error, "is compressed: zcat");
+    output = h_command((const char *[]){ "sh", "-c", h_format("%s - <%s.gz", import_it, log), NULL }, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(output.error, "standard input is compressed: pass it through zcat first");
     /* nothing is stored when one of several cannot be read */
     tenant("none");
     output = import("combined", "none", log, "/nonexistent.log");

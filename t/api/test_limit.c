@@ -241,6 +241,11 @@ START_TEST(wrong_lines_are_refused_by_name)
     expect_refused("MeterplexRateLimit key 5/s cost=", "an expression is missing");
     expect_refused("MeterplexMeter", "MeterplexMeter takes");
     expect_refused("MeterplexMeter a.b value=", "an expression is missing");
+    expect_refused("MeterplexRateLimit key 5/s cost=1 cost=2", "the option is given twice");
+    expect_refused("MeterplexRateLimit key 5/s burst=9 burst=9", "burst= is given twice");
+    expect_refused("MeterplexRateLimit key 5/s name=a name=b", "name= is given twice");
+    expect_refused("MeterplexMeter a.b value=1 value=2", "an option is given twice");
+    expect_refused("MeterplexMeter a.b prop=a:1 prop=b:2 prop=a:3", "prop=a is given twice");
     expect_refused("MeterplexMeter a.b prop=x", "NAME:EXPR");
     expect_refused("Require meterplex-scope nocolon", "meterplex-scope");
     expect_refused("Require meterplex-scope demo:*", "meterplex-scope");
