@@ -358,14 +358,16 @@ static int open_keys(apr_pool_t *pconf, server_rec *s)
 /* --- State directory ------------------------------------------------------------------------------------------------------------ */
 
 /* A POSIX record lock held by the parent for its life: children do not inherit it, so it ends with the parent however that
- * dies; a second server on the same directory is refused. */
+ * dies; a second server on the same directory is refused. A reload may name another directory: that is locked as well, and
+ * the former stays so, since children that have yet to end write there. */
 static int lock_state_dir(apr_pool_t *pool, server_rec *s)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     const char *path = apr_pstrcat(pool, config->state_dir, "/lock", NULL);
-    int *held = ap_retained_data_get(LOCK_KEY), fd;
+    const char *key = apr_pstrcat(pool, LOCK_KEY, path, NULL);
+    int fd;
 
-    if (held && *held) {
+    if (ap_retained_data_get(key)) {
         return OK;
     }
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -375,10 +377,7 @@ static int lock_state_dir(apr_pool_t *pool, server_rec *s)
                      fd < 0 ? "it cannot be written to" : "another server is using it; each needs a directory of its own");
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (held == NULL) {
-        held = ap_retained_data_create(LOCK_KEY, sizeof *held);
-    }
-    *held = 1; /* the descriptor stays open for the life of the process */
+    ap_retained_data_create(key, 1); /* the descriptor stays open for the life of the process */
     /* cppcheck-suppress resourceLeak */
     return OK;
 }

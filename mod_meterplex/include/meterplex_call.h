@@ -188,8 +188,9 @@ MPX_DECLARE(int) mpx_rows_bytes(const mpx_rows_t *rows, int row, int column, apr
 
 #define MPX_TX_WRITE 0u
 #define MPX_TX_READ 1u     /* READ ONLY; a query that may be given to a replica */
-#define MPX_TX_PLATFORM 2u /* meterplex.platform is on in it: the tables that have a platform policy show all tenants. Only
-                            * platform administrators' calls, authentication, jobs and meterplexctl ask for it. */
+#define MPX_TX_PLATFORM 2u /* meterplex.platform is on in it: the tables that have a platform policy show all tenants.
+                            * Platform administrators' calls, jobs and meterplexctl ask for it, and what must be unique
+                            * over all tenants. */
 
 /* Run body in a transaction with call->tenant set for row level security (SET LOCAL meterplex.tenant_id), and commit.
  * The body is run again, from the start, after 40001 and 40P01 (at most 3 times) and, where nothing can have been

@@ -152,9 +152,11 @@ static word_t with_state(word_t word, apr_uint32_t state)
     return (word & ~APR_UINT64_C(0xffffffff)) | state;
 }
 
+/* Milliseconds, that run back with the clock alone; the few that would read as another state are the first writing one. */
 static apr_uint32_t stamp(apr_time_t now)
 {
-    return (apr_uint32_t)(apr_uint64_t)apr_time_as_msec(now) | STATE_WRITING;
+    apr_uint32_t ms = (apr_uint32_t)(apr_uint64_t)apr_time_as_msec(now);
+    return ms < STATE_WRITING ? STATE_WRITING : ms;
 }
 
 /* Is somebody at work on it? A clock that was set back makes a writer look dead too early, which costs a miss. */

@@ -74,16 +74,23 @@ WHERE tenant_id = core.tenant_id() AND id = $1;
 DELETE FROM usage.meters WHERE tenant_id = core.tenant_id() AND id = $1;
 
 -- name: meter_invalid_numbers
-SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.number_of(data #> $2::text[]) IS NULL
+-- Of the latest events only, so that a meter can be read however many there are.
+SELECT coalesce(sum(repeats), 0)
+FROM (SELECT data, repeats FROM usage.events
+      WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days'
+      ORDER BY time DESC LIMIT 100000) AS e
+WHERE usage.number_of(data #> $2::text[]) IS NULL
   AND (cardinality($3::text[]) = 0 OR NOT EXISTS (
       SELECT 1 FROM unnest($3::text[], $4::text[]) AS f(path, allowed)
       WHERE NOT coalesce(data #>> f.path::text[] = ANY (f.allowed::text[])
                          OR usage.text_of(data #> f.path::text[]) = ANY (f.allowed::text[]), false)));
 
 -- name: meter_invalid_values
-SELECT coalesce(sum(repeats), 0) FROM usage.events
-WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days' AND usage.distinct_of(data #> $2::text[]) IS NULL
+SELECT coalesce(sum(repeats), 0)
+FROM (SELECT data, repeats FROM usage.events
+      WHERE tenant_id = core.tenant_id() AND type = $1 AND time >= now() - interval '35 days'
+      ORDER BY time DESC LIMIT 100000) AS e
+WHERE usage.distinct_of(data #> $2::text[]) IS NULL
   AND (cardinality($3::text[]) = 0 OR NOT EXISTS (
       SELECT 1 FROM unnest($3::text[], $4::text[]) AS f(path, allowed)
       WHERE NOT coalesce(data #>> f.path::text[] = ANY (f.allowed::text[])
@@ -184,4 +191,7 @@ round(sum(e.n * e.repeats)::numeric(1000, 40) / nullif(sum(e.repeats) FILTER (WH
 count(DISTINCT usage.distinct_of(e.data #> $10::text[]))::numeric
 
 -- name: aggregate_latest
-(array_agg(e.n ORDER BY e.time DESC, e.id DESC) FILTER (WHERE e.n IS NOT NULL))[1]
+-- The greatest of texts that begin with time (20 characters; years are 0001 to 9999) and id (36): one row is held, not all of the
+-- group's.
+substr(max((to_char(e.time AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || e.id::text || e.n::text) COLLATE "C")
+       FILTER (WHERE e.n IS NOT NULL), 57)::numeric

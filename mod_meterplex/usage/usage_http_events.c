@@ -104,6 +104,18 @@ static apr_status_t read_ndjson(mpx_http_t *http, const mpx_event_rules_t *rules
     return APR_SUCCESS;
 }
 
+/* CloudEvents HTTP binding 1.0.2 section 3: with another media type, its fields make it binary. Any of those that every
+ * event has: who forgets one is told so, and does not have the others passed over. */
+static int has_ce_fields(const request_rec *r)
+{
+    static const char *const required[] = { "ce-id", "ce-source", "ce-type", "ce-specversion" };
+    int i;
+
+    for (i = 0; i < 4 && apr_table_get(r->headers_in, required[i]) == NULL; i++) {
+    }
+    return i < 4;
+}
+
 /* One of the five forms, told by the media type, and binary mode by ce- fields. */
 static apr_status_t read_events(mpx_http_t *http, const mpx_event_rules_t *rules, apr_array_header_t *events,
                                 apr_array_header_t *errors)
@@ -114,7 +126,7 @@ static apr_status_t read_events(mpx_http_t *http, const mpx_event_rules_t *rules
     const mpx_json_t *body;
     apr_status_t rv;
 
-    if (!structured && !batch && apr_table_get(http->r->headers_in, "ce-id")) {
+    if (!structured && !batch && has_ce_fields(http->r)) {
         return read_binary(http, rules, events, errors);
     }
     if (strcmp(type, "application/x-ndjson") == 0) {

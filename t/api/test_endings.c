@@ -132,7 +132,6 @@ START_TEST(an_upstream_that_says_nothing_is_a_504)
 }
 END_TEST
 
-/* Before a section is found, whatever the site's own pages look like. */
 START_TEST(an_upstreams_refusal_stays_what_it_is)
 {
     const char *key = fresh_key();
@@ -145,6 +144,7 @@ START_TEST(an_upstreams_refusal_stays_what_it_is)
 }
 END_TEST
 
+/* Before a section is found, whatever the site's own pages look like. */
 START_TEST(malformed_requests_get_problems)
 {
     static const struct {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OLD 2500 /* rows of each kind: more than one step */
+#define OLD 12000 /* rows of each kind: more than one step of 10,000 */
 
 static void up(void)
 {

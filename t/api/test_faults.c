@@ -132,28 +132,42 @@ static void load_end(load_t *load, const pid_t *pids, int n)
     }
 }
 
-/* Memory segments and semaphores of System V and POSIX. */
-static int segments(void)
+/* Lines of a file of /proc that contain a text. */
+static int lines_with(const char *path, const char *text)
 {
-    int n = 0;
-    DIR *dir = opendir("/dev/shm");
     char line[1024];
-    const char *const tables[] = { "/proc/sysvipc/shm", "/proc/sysvipc/sem" };
+    FILE *f = fopen(path, "r");
+    int n = 0;
 
-    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
-        n += strstr(e->d_name, "PostgreSQL") == NULL; /* other programs' clusters come and go */
+    while (f && fgets(line, sizeof line, f)) {
+        n += strstr(line, text) != NULL;
     }
-    closedir(dir);
-    for (int i = 0; i < 2; i++) {
-        FILE *f = fopen(tables[i], "r");
-        while (f && fgets(line, sizeof line, f)) {
-            n += strstr(line, "apache") != NULL;
-        }
-        if (f) {
-            fclose(f);
-        }
+    if (f) {
+        fclose(f);
     }
     return n;
+}
+
+/* What a reload could leave behind: memory that our server's parent shares with its children (an anonymous segment has no
+ * name but this), and what has a name in the system: segments and semaphores of POSIX and of System V, other programs' among
+ * them. */
+typedef struct shared {
+    int mappings, named;
+} shared_t;
+
+static shared_t shared(void)
+{
+    shared_t found = { lines_with(h_format("/proc/%d/maps", (int)h_httpd_pid(h_main_httpd)), "rw-s"),
+                       lines_with("/proc/sysvipc/shm", "") + lines_with("/proc/sysvipc/sem", "") };
+    DIR *dir = opendir("/dev/shm");
+
+    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+        found.named += strstr(e->d_name, "PostgreSQL") == NULL; /* clusters of other tests come and go */
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return found;
 }
 
 START_TEST(without_a_database_known_keys_are_served)
@@ -380,8 +394,11 @@ START_TEST(fifty_reloads_lose_nothing)
     const char *key = fresh_key();
     load_t *load = load_make();
     pid_t pids[4];
-    int before = segments();
+    shared_t before, after;
 
+    h_httpd_graceful(h_main_httpd); /* the first one may find more in its place than a start does */
+    before = shared();
+    ck_assert_int_ge(before.mappings, 3); /* the scoreboard, our segment, the counters */
     load_start(load, key, pids);
     for (int i = 0; i < 50; i++) {
         h_httpd_graceful(h_main_httpd);
@@ -393,7 +410,10 @@ START_TEST(fifty_reloads_lose_nothing)
     H_WAIT(5, total(key, "sold") == load->served);
     ck_assert_msg(total(key, "sent") >= load->acknowledged && total(key, "sent") <= load->acknowledged + 2,
                   "%ld events, %ld acknowledged", total(key, "sent"), load->acknowledged);
-    ck_assert_int_eq(segments(), before);
+    after = shared();
+    ck_assert_int_eq(after.mappings, before.mappings);
+    /* fifty, were one left at each; a few are what other programs do meanwhile */
+    ck_assert_msg(after.named < before.named + 25, "%d segments and semaphores, %d before", after.named, before.named);
 }
 END_TEST
 

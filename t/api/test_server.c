@@ -95,6 +95,41 @@ START_TEST(readable_root_key_is_refused)
 }
 END_TEST
 
+static void a_rival_is_refused(h_httpd_t *rival, const char *state)
+{
+    const char *told = h_format("MeterplexStateDir %s: another server is using it", state);
+
+    rival->state = state;
+    h_httpd_configure(rival, NULL);
+    h_httpd_expect_log("another server is using it");
+    h_httpd_try(rival);
+    H_WAIT(10, h_httpd_logged(rival, told) && h_httpd_pid(rival) == 0);
+}
+
+/* At the start, and where a reload leads; what was left stays taken, since a child that ends may yet write there. */
+START_TEST(a_state_directory_has_one_server)
+{
+    const char *first = h_main_httpd->state, *second = h_format("%s/second", h_main_httpd->root);
+    h_httpd_t *rival = h_httpd_make("rival", 1, NULL);
+
+    a_rival_is_refused(rival, first);
+    h_command((const char *[]){ "install", "-d", "-m", "0755", "-o", "www-data", second, NULL }, NULL);
+    h_main_httpd->state = second;
+    h_httpd_configure(h_main_httpd, NULL);
+    h_httpd_graceful(h_main_httpd);
+    a_rival_is_refused(rival, second);
+    a_rival_is_refused(rival, first);
+    h_main_httpd->state = first;
+    h_httpd_configure(h_main_httpd, NULL);
+    h_httpd_graceful(h_main_httpd);
+    a_rival_is_refused(rival, second);
+    h_httpd_stop(h_main_httpd);
+    h_httpd_start(rival);
+    h_httpd_stop(rival);
+    h_httpd_start(h_main_httpd);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("server");
@@ -108,6 +143,7 @@ int main(void)
     tcase_add_test(tcase, starts_without_a_database_and_finds_it_later);
     tcase_add_test(tcase, loses_the_database_and_finds_it_again);
     tcase_add_test(tcase, readable_root_key_is_refused);
+    tcase_add_test(tcase, a_state_directory_has_one_server);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

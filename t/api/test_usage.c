@@ -112,6 +112,33 @@ START_TEST(five_forms_count_alike)
 }
 END_TEST
 
+/* Who forgets one of the fields that make an event is told so; what is in the body is data, not another event. */
+START_TEST(a_binary_event_needs_its_fields)
+{
+    static const char *const fields[] = { "ce-specversion: 1.0", "ce-id: 9", "ce-source: s", "ce-type: t" };
+    static const char body[] = "{\"id\":\"q\",\"source\":\"z\",\"type\":\"other\"}";
+    const char *key = fresh_key();
+
+    for (int missing = 0; missing < 4; missing++) {
+        const char *headers[5] = { NULL }, *name = h_format("%.*s", (int)strcspn(fields[missing], ":"), fields[missing]);
+        const h_response_t *r;
+
+        for (int i = 0, n = 0; i < 4; i++) {
+            if (i != missing) {
+                headers[n++] = fields[i];
+            }
+        }
+        r = post_as(key, "application/json", headers, body, "");
+        h_expect_problem(r, 422, "validation_failed");
+        h_expect_json(r, "/errors/0/pointer", h_format("/%s", name + 3));
+        headers[0] = fields[missing];
+        headers[1] = NULL;
+        h_expect_problem(post_as(key, "application/json", headers, body, ""), 422, "validation_failed");
+    }
+    ck_assert_uint_eq(json_array_size(json_object_get(h_json(h_get("/v1/usage/events", key)), "data")), 0);
+}
+END_TEST
+
 START_TEST(a_batch_is_stored_whole_or_not_at_all)
 {
     const char *key = fresh_key();
@@ -532,6 +559,40 @@ START_TEST(entity_tags_tell_representations_apart)
 }
 END_TEST
 
+static long rows_read(void)
+{
+    return atol(h_sql("SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables WHERE "
+                      "relname = 'meters'"));
+}
+
+/* Meters of ten thousand others, of the same keys: a request for one's own reads none of them. */
+START_TEST(the_meters_of_others_are_not_read)
+{
+    const char *key = fresh_key();
+    long before;
+
+    h_sql("WITH t AS (INSERT INTO identity.tenants (id, slug, name) SELECT gen_random_uuid(), 'many-' || n, 'm' FROM "
+          "generate_series(1, 2500) AS n RETURNING id) INSERT INTO usage.meters (tenant_id, id, key, name, event_type, "
+          "aggregation) SELECT t.id, gen_random_uuid(), k, 'm', 't', 'count' FROM t, unnest('{a,b,c,d}'::text[]) AS k");
+    h_sql("VACUUM ANALYZE usage.meters");
+    make_meter(key, "{\"key\":\"b\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\"}");
+    before = rows_read();
+    for (int i = 0; i < 50; i++) {
+        h_expect(h_get("/v1/meters", key), 200);
+        h_expect(h_get("/v1/meters/b", key), 200);
+        h_expect(h_get("/v1/meters/b/usage", key), 200);
+        make_meter(key, h_format("{\"key\":\"b%d\",\"name\":\"n\",\"event_type\":\"t\","
+                                 "\"aggregation\":\"count\"}",
+                                 i));
+    }
+    H_WAIT(15, rows_read() - before > 50); /* sessions report what they did when they rest, once a second at the most */
+    for (long long end = h_now_ms() + 2000; h_now_ms() < end;) {
+        h_pause();
+    }
+    ck_assert_msg(rows_read() - before < 20000, "%ld rows were read", rows_read() - before);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("usage");
@@ -540,6 +601,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, an_event_in_the_header_is_not_another_ones_repetition);
     tcase_add_test(tcase, five_forms_count_alike);
+    tcase_add_test(tcase, a_binary_event_needs_its_fields);
     tcase_add_test(tcase, a_batch_is_stored_whole_or_not_at_all);
     tcase_add_test(tcase, aggregations_are_exact);
     tcase_add_test(tcase, groups_filters_and_subjects);
@@ -555,6 +617,7 @@ int main(void)
     tcase_add_test(tcase, what_was_acknowledged_is_in_the_answer);
     tcase_add_test(tcase, groups_are_named_by_value);
     tcase_add_test(tcase, entity_tags_tell_representations_apart);
+    tcase_add_test(tcase, the_meters_of_others_are_not_read);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

@@ -6,7 +6,7 @@ while read -r file; do
         problem "$file:$line" "$message"
     done < <(awk '
         # a body begins with { in the first column, or at the end of a definition that begins there, and ends with } there
-        /^[a-zA-Z].*\(/ && !/;[ \t]*$/ && !/^(typedef|struct|enum|union|static const|START_TEST|#)/ { head = FNR }
+        /^[a-zA-Z].*\(/ && !/;[ \t]*$/ && !/=/ && !/^typedef/ { head = FNR }
         /^\{/ || (/^[a-zA-Z].*\).*\{[ \t]*$/) { if (head) begun = head }
         /^\}/ {
             if (begun && FNR - begun + 1 > 100)

@@ -367,6 +367,11 @@ pid_t h_httpd_kill_child(h_httpd_t *httpd)
     return child;
 }
 
+h_output_t h_httpd_try(h_httpd_t *httpd)
+{
+    return control(httpd, "-k", "start");
+}
+
 h_output_t h_httpd_test(h_httpd_t *httpd)
 {
     return control(httpd, "-t", NULL);

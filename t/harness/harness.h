@@ -131,6 +131,7 @@ h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf);
 /* Write the configuration again with another addition; takes effect with the next start or graceful. */
 void h_httpd_configure(h_httpd_t *httpd, const char *conf);
 void h_httpd_start(h_httpd_t *httpd);    /* returns when it answers on its port */
+h_output_t h_httpd_try(h_httpd_t *httpd); /* the same, whatever comes of it; does not wait */
 void h_httpd_stop(h_httpd_t *httpd);     /* SIGTERM; waits until all its processes are gone */
 void h_httpd_graceful_stop(h_httpd_t *httpd); /* SIGWINCH; waits as h_httpd_stop() */
 void h_httpd_graceful(h_httpd_t *httpd); /* SIGUSR1; waits until the new generation is announced in the log */

@@ -248,6 +248,24 @@ START_TEST(one_loads_and_a_dead_loader_is_replaced)
 }
 END_TEST
 
+/* Whatever millisecond it begins at, and whatever later one somebody else comes. */
+START_TEST(a_claim_holds_for_its_second)
+{
+    for (int begin = 0; begin < 4096; begin++) {
+        apr_time_t at = T0 + begin * (SECOND / 1000);
+        unsigned char digest[MPX_CACHE_DIGEST];
+
+        digest_of((uint64_t)begin, digest);
+        ck_assert(mpx_cache_claim(cache, digest, at));
+        for (int later = 1; later < 1000; later += later < 40 ? 1 : 37) {
+            ck_assert_msg(!mpx_cache_claim(cache, digest, at + later * (SECOND / 1000)), "%d ms and %d ms later", begin,
+                          later);
+        }
+        mpx_cache_release(cache, digest);
+    }
+}
+END_TEST
+
 static int collect(const mpx_cache_use_t *use, const void *value, apr_size_t len, void *baton)
 {
     ++*(int *)baton;
@@ -500,6 +518,7 @@ int main(void)
     tcase_add_test(tcase, the_one_used_longest_ago_gives_way);
     tcase_add_test(tcase, capacity_of_half_of_128_megabytes);
     tcase_add_test(tcase, one_loads_and_a_dead_loader_is_replaced);
+    tcase_add_test(tcase, a_claim_holds_for_its_second);
     tcase_add_test(tcase, uses_are_written_down_at_once_and_then_now_and_again);
     tcase_add_test(tcase, threads_never_see_half_a_value);
     tcase_add_test(tcase, killed_processes_leave_a_table_that_works);
