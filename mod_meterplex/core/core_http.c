@@ -136,9 +136,8 @@ apr_status_t mpx_reply_text(mpx_http_t *http, int status, const char *type, cons
 apr_status_t mpx_reply_json(mpx_http_t *http, int status, mpx_jsonw_t *json)
 {
     apr_size_t len;
-    const char *text = mpx_jsonw_text(json, &len);
-    /* The line end is for those who read with curl. */
-    return mpx_reply_text(http, status, "application/json", apr_pstrcat(http->call->pool, text, "\n", NULL), len + 1);
+    const char *text = mpx_jsonw_line(json, &len);
+    return mpx_reply_text(http, status, "application/json", text, len);
 }
 
 apr_status_t mpx_reply_empty(mpx_http_t *http, int status)

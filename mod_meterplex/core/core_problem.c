@@ -127,7 +127,7 @@ const char *core_problem_text(request_rec *r, const mpx_request_t *request, cons
         mpx_jsonw_member_raw(w, "violated-policies", problem->violated_policies, strlen(problem->violated_policies));
     }
     mpx_jsonw_end(w);
-    text = apr_pstrcat(r->pool, mpx_jsonw_text(w, NULL), "\n", NULL);
+    text = mpx_jsonw_line(w, NULL);
     *len = strlen(text);
     return text;
 }

@@ -83,5 +83,7 @@ void mpx_jsonw_member_null(mpx_jsonw_t *w, const char *name);
 void mpx_jsonw_member_raw(mpx_jsonw_t *w, const char *name, const char *json, apr_size_t len);
 /* The text so far, NUL-terminated. @param len set when not NULL. Valid until the next write. */
 const char *mpx_jsonw_text(mpx_jsonw_t *w, apr_size_t *len);
+/* The same with the end of a line, for those who read with curl; nothing may be written after it. */
+const char *mpx_jsonw_line(mpx_jsonw_t *w, apr_size_t *len);
 
 #endif

@@ -260,3 +260,9 @@ const char *mpx_jsonw_text(mpx_jsonw_t *w, apr_size_t *len)
     }
     return w->text;
 }
+
+const char *mpx_jsonw_line(mpx_jsonw_t *w, apr_size_t *len)
+{
+    put(w, "\n", 1);
+    return mpx_jsonw_text(w, len);
+}

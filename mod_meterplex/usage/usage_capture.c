@@ -360,8 +360,8 @@ static void capture(mpx_request_t *request, capture_state_t *state, request_rec 
     int i;
 
     state->counted = 1;
-    if (last->status == HTTP_SWITCHING_PROTOCOLS && last->proxyreq == PROXYREQ_NONE) {
-        return; /* to HTTP/2, where the same request comes again as the first stream */
+    if (last->status == HTTP_SWITCHING_PROTOCOLS && strcmp(ap_get_protocol(last->connection), "http/1.1") != 0) {
+        return; /* to HTTP/2, where the same request comes again as the first stream; a backend's own 101 is an answer */
     }
     if (request->principal == NULL) {
         mpx_metric_add(metric_unattributed, 1);

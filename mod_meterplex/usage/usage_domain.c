@@ -130,6 +130,10 @@ static int check_dimension(void *baton, const char *name, const char *path)
         mpx_field_error_add(check->errors, pointer(check, "group_by", name), "pattern",
                             "A path of names and indexes is expected, for instance $.model.");
     }
+    if (strcmp(name, "subject") == 0) { /* group_by=subject would mean two things */
+        mpx_field_error_add(check->errors, pointer(check, "group_by", name), "reserved",
+                            "The event's subject has this name; choose another.");
+    }
     return 1;
 }
 

@@ -7,7 +7,10 @@
 #define USAGE_DIMENSIONS_MAX 16
 #define USAGE_FILTER_VALUES_MAX 100
 #define USAGE_WINDOWS_MAX 10000
-#define USAGE_VALUES_MAX 100000 /* of one answer: it is made in memory */
+/* Of one answer, which is made in memory: values, and bytes, whatever texts the sender of the events and the maker of the meter
+ * have chosen. */
+#define USAGE_VALUES_MAX 100000
+#define USAGE_ANSWER_MAX (16 * 1024 * 1024)
 
 typedef enum usage_aggregation {
     USAGE_COUNT, USAGE_SUM, USAGE_MIN, USAGE_MAX, USAGE_AVG, USAGE_UNIQUE_COUNT, USAGE_LATEST

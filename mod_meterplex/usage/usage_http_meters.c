@@ -376,7 +376,13 @@ static apr_status_t get_usage(mpx_http_t *http)
     mpx_jsonw_key(w, "data");
     mpx_jsonw_array(w);
     for (i = 0; i < values->nelts; i++) {
+        apr_size_t len;
+
         write_value(w, &q, &APR_ARRAY_IDX(values, i, usage_value_t));
+        mpx_jsonw_text(w, &len);
+        if (len > USAGE_ANSWER_MAX) {
+            return usage_answer_too_large(http->call);
+        }
     }
     mpx_jsonw_end(w);
     mpx_jsonw_end(w);

@@ -171,6 +171,14 @@ static apr_status_t too_many(mpx_call_t *call)
                     USAGE_VALUES_MAX);
 }
 
+apr_status_t usage_answer_too_large(mpx_call_t *call)
+{
+    return mpx_fail(call, MPX_P_VALIDATION_FAILED,
+                    "The answer would be larger than %d MiB; ask for a shorter range, longer windows, fewer groups, or one "
+                    "subject.",
+                    USAGE_ANSWER_MAX >> 20);
+}
+
 /* --- Rows to values ------------------------------------------------------------------------------------------------------------------ */
 
 /* Decimal text without trailing zeros after the point. */
@@ -308,6 +316,7 @@ static apr_status_t read_values(mpx_call_t *call, query_use_t *use, const mpx_ro
 {
     int n = use->query->group_by->nelts, i;
     apr_array_header_t *values;
+    apr_size_t bytes = 0;
 
     if (mpx_rows_count(rows) > USAGE_VALUES_MAX) {
         return too_many(call);
@@ -324,6 +333,10 @@ static apr_status_t read_values(mpx_call_t *call, query_use_t *use, const mpx_ro
         v->value = canonical(call, value);
         v->subject = subject ? apr_pstrdup(call->pool, subject) : use->query->subject;
         v->group = read_group(call, mpx_rows_text(rows, i, 2), n);
+        bytes += strlen(mpx_rows_text(rows, i, 2)) + (subject ? strlen(subject) : 0);
+        if (bytes > USAGE_ANSWER_MAX) {
+            return usage_answer_too_large(call);
+        }
     }
     if (use->bounds && use->query->fill_zero) {
         return fill(call, use, values);
@@ -349,7 +362,7 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     apr_array_header_t *paths = apr_array_make(call->pool, 4, sizeof(const char *));
     apr_array_header_t *allowed = apr_array_make(call->pool, 4, sizeof(const char *));
     const mpx_json_t *group_by = usage_stored_json(call->pool, m->group_by);
-    mpx_param_t params[11];
+    mpx_param_t params[12];
     mpx_rows_t *rows;
     apr_status_t rv;
     int i;
@@ -370,9 +383,10 @@ static apr_status_t aggregate(mpx_tx_t *tx, query_use_t *use)
     params[8] = texts_param(call, allowed);
     params[9] = mpx_param_text(m->value_property ? usage_path_literal(call->pool, m->value_property) : "{}");
     params[10] = mpx_param_int(call->pool, USAGE_VALUES_MAX + 1);
+    params[11] = mpx_param_int(call->pool, USAGE_ANSWER_MAX);
     rv = mpx_tx_query(
         tx, apr_pstrcat(call->pool, SQL_usage_head, aggregates[usage_aggregation_of(m->aggregation)], SQL_usage_tail, NULL),
-        params, 11, &rows);
+        params, 12, &rows);
     return rv == APR_SUCCESS ? read_values(call, use, rows) : rv;
 }
 

@@ -65,5 +65,7 @@ typedef struct usage_value {
 /* @param query from and to are filled in where they were not given @param values array of usage_value_t */
 apr_status_t usage_meter_query(mpx_call_t *call, const usage_meter_t *meter, usage_query_t *query,
                                apr_array_header_t **values);
+/* The problem for an answer past USAGE_ANSWER_MAX. @return MPX_FAILED */
+apr_status_t usage_answer_too_large(mpx_call_t *call);
 
 #endif

@@ -7,30 +7,40 @@
 
 /* short/ is rewritten per directory, which is an internal redirect; front/ has an index; a file that is not there has a page
  * of its own, which is sold, too. */
+static const char gates[] =
+    "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+    "  MeterplexRateLimit key 4/d name=sold\n  MeterplexRateLimit ip 100/d name=address\n"
+    "  MeterplexMeter sold.request\n</Location>\n"
+    "<Location \"/sold/open\">\n  MeterplexRateLimit none\n</Location>\n"
+    "<Location \"/sold/page\">\n  MeterplexRateLimit none\n  MeterplexMeter page.request\n</Location>\n"
+    "<Location \"/passage\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+    "  MeterplexRateLimit key 1000/d name=gate\n  MeterplexMeter gate.request\n</Location>\n"
+    "<Location \"/front\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n</Location>\n"
+    "<Location \"/front/index.shtml\">\n  MeterplexRateLimit key 3/d name=index\n"
+    "  MeterplexRateLimit ip 50/d name=index-address\n  MeterplexMeter inde.request\n</Location>\n"
+    "<Location \"/front/fall.html\">\n  MeterplexRateLimit key 3/d name=fall\n"
+    "  MeterplexMeter fall.request\n</Location>\n"
+    "<Location \"/named\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+    "  MeterplexRateLimit key 4/d name=sold\n</Location>\n"
+    "<LocationMatch \"^/front/missing\">\n  FallbackResource /front/fall.html\n</LocationMatch>\n"
+    "Protocols h2c http/1.1\n"
+    "ErrorDocument 404 /sold/page/none.html\n"
+    "<Directory />\n  Options FollowSymLinks Includes\n  DirectoryIndex index.shtml\n"
+    "  AddOutputFilter INCLUDES .shtml\n  RewriteEngine On\n"
+    "  RewriteRule (short|passage|named)/(.*)$ /sold/$2 [L]\n</Directory>\n";
+
 static void up(void)
 {
-    const char *htdocs;
+    const char *htdocs, *relayed;
 
-    h_up_stopped("<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
-                 "  MeterplexRateLimit key 4/d name=sold\n  MeterplexRateLimit ip 100/d name=address\n"
-                 "  MeterplexMeter sold.request\n</Location>\n"
-                 "<Location \"/sold/open\">\n  MeterplexRateLimit none\n</Location>\n"
-                 "<Location \"/sold/page\">\n  MeterplexRateLimit none\n  MeterplexMeter page.request\n</Location>\n"
-                 "<Location \"/passage\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
-                 "  MeterplexRateLimit key 1000/d name=gate\n  MeterplexMeter gate.request\n</Location>\n"
-                 "<Location \"/front\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n</Location>\n"
-                 "<Location \"/front/index.shtml\">\n  MeterplexRateLimit key 3/d name=index\n"
-                 "  MeterplexRateLimit ip 50/d name=index-address\n  MeterplexMeter inde.request\n</Location>\n"
-                 "<Location \"/front/fall.html\">\n  MeterplexRateLimit key 3/d name=fall\n"
-                 "  MeterplexMeter fall.request\n</Location>\n"
-                 "<Location \"/named\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
-                 "  MeterplexRateLimit key 4/d name=sold\n</Location>\n"
-                 "<LocationMatch \"^/front/missing\">\n  FallbackResource /front/fall.html\n</LocationMatch>\n"
-                 "Protocols h2c http/1.1\n"
-                 "ErrorDocument 404 /sold/page/none.html\n"
-                 "<Directory />\n  Options FollowSymLinks Includes\n  DirectoryIndex index.shtml\n"
-                 "  AddOutputFilter INCLUDES .shtml\n  RewriteEngine On\n"
-                 "  RewriteRule (short|passage|named)/(.*)$ /sold/$2 [L]\n</Directory>\n");
+    relayed = h_format("<Location \"/relayed\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+                       "  MeterplexRateLimit key 100/d\n  MeterplexMeter rela.request\n</Location>\n"
+                       "ProxyPass /relayed/plain http://127.0.0.1:%d\n"
+                       "ProxyPass /relayed/socket http://127.0.0.1:%d upgrade=websocket\n",
+                       h_canned_start("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain"),
+                       h_canned_start("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"));
+    h_up_stopped(NULL);
+    h_httpd_configure(h_main_httpd, h_format("%s%s", gates, relayed));
     htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);
     h_file(h_format("%s/x.html", htdocs), "x\n");
     h_command((const char *[]){ "mkdir", "-p", h_format("%s/%s/front", h_dir(), htdocs),
@@ -140,17 +150,40 @@ START_TEST(a_name_is_one_limit_on_both_ends)
 }
 END_TEST
 
+static const char *by_http2(const char *key, const char *path)
+{
+    return h_command((const char *[]){ "curl", "-s", "--http2", "-H", h_format("Authorization: Bearer %s", key), "-w",
+                                       " %{http_version} %{http_code}",
+                                       h_format("http://127.0.0.1:%d%s", h_main_httpd->port, path), NULL },
+                     NULL)
+        .text;
+}
+
 /* HTTP/1.1 with Upgrade: h2c is switched, and comes again as the first stream. */
 START_TEST(an_upgrade_counts_once)
 {
     const char *key = fresh_key();
-    h_output_t output = h_command((const char *[]){ "curl", "-s", "--http2", "-H", h_format("Authorization: Bearer %s", key),
-                                                    "-w", "%{http_version} %{http_code}",
-                                                    h_format("http://127.0.0.1:%d/sold/open/x", h_main_httpd->port), NULL },
-                                  NULL);
 
-    ck_assert_str_eq(output.text, "open\n2 200");
+    ck_assert_str_eq(by_http2(key, "/sold/open/x"), "open\n 2 200");
     H_WAIT(3, counted(key, "sold.request", "1"));
+    ck_assert_str_eq(by_http2(key, "/relayed/plain"), "plain 2 200");
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/relayed/plain", key), "ratelimit"), "r=98;"));
+    H_WAIT(3, counted(key, "rela.request", "2"));
+}
+END_TEST
+
+/* A backend that switches has answered the request. */
+START_TEST(a_backends_upgrade_counts)
+{
+    const char *key = fresh_key(), *answer;
+    const char *asking = h_format("GET /relayed/socket HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nConnection: Upgrade\r\n"
+                                  "Upgrade: websocket\r\n\r\n",
+                                  key);
+
+    answer = h_raw(h_main_httpd, asking, strlen(asking), 2);
+    ck_assert_msg(strncmp(answer, "HTTP/1.1 101 ", 13) == 0, "%s", answer);
+    H_WAIT(3, counted(key, "rela.request", "1"));
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/relayed/plain", key), "ratelimit"), "r=98;"));
 }
 END_TEST
 
@@ -177,6 +210,7 @@ int main(void)
     tcase_add_test(tcase, an_index_brings_its_own_lines);
     tcase_add_test(tcase, a_name_is_one_limit_on_both_ends);
     tcase_add_test(tcase, an_upgrade_counts_once);
+    tcase_add_test(tcase, a_backends_upgrade_counts);
     tcase_add_test(tcase, an_error_document_is_no_request);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

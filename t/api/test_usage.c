@@ -1,6 +1,8 @@
 /* Events in, meters over them, windows of the calendar, and requests counted by MeterplexMeter. */
 #include "harness.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -559,6 +561,53 @@ START_TEST(entity_tags_tell_representations_apart)
 }
 END_TEST
 
+static void refused_as_too_large(const char *key, const char *query)
+{
+    const h_response_t *r = h_get(h_format("/v1/meters/wide/usage?%s", query), key);
+
+    h_expect_problem(r, 422, "validation_failed");
+    ck_assert_ptr_nonnull(strstr(h_json_text(r, "/detail"), "larger than 16 MiB"));
+}
+
+/* Long texts in many windows, dimensions or groups: an answer is made in memory, whose it is does not decide how much. */
+START_TEST(an_answer_has_an_end)
+{
+    const char *key = fresh_key(), *day = "from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+    char *text = calloc(1, 60001), *subject = calloc(1, 3 * 2600 + 1), *body = NULL;
+    size_t size = 0;
+
+    memset(text, 'x', 60000);
+    for (int i = 0; i < 2600; i++) {
+        strcat(subject, "%01"); /* six bytes each in JSON */
+    }
+    make_meter(key, "{\"key\":\"wide\",\"name\":\"w\",\"event_type\":\"t\",\"aggregation\":\"count\",\"group_by\":{"
+                    "\"a\":\"$.m\",\"b\":\"$.m\",\"c\":\"$.m\",\"d\":\"$.m\",\"e\":\"$.m\"}}");
+    for (int i = 0; i < 6; i++) { /* 50 groups each: within the size of a request */
+        FILE *out = open_memstream(&body, &size);
+
+        for (int k = 0; k < 50; k++) {
+            fprintf(out, "%s{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-05-01T10:00:00Z\","
+                         "\"data\":{\"m\":\"%d %s\"}}",
+                    k ? "," : "[", 50 * i + k, 50 * i + k, text);
+        }
+        fputc(']', out);
+        fclose(out);
+        expect_ingest(post_as(key, NULL, NULL, body, "?backfill=true"), 50, 0);
+        free(body);
+    }
+    refused_as_too_large(key, "group_by=a"); /* 300 groups of 60,000 bytes */
+    h_expect_json(h_get("/v1/meters/wide/usage", key), "/data/0/value", "300");
+    refused_as_too_large(key, h_format("window=minute&fill=zero&subject=%s&%s", subject, day));
+    h_sql("DELETE FROM usage.events WHERE data ? 'm' AND external_id <> '1'");
+    h_expect(h_get(h_format("/v1/meters/wide/usage?window=hour&fill=zero&group_by=a,b&%s", day), key), 200);
+    refused_as_too_large(key, h_format("window=minute&fill=zero&group_by=a&%s", day));
+    refused_as_too_large(key, h_format("window=hour&fill=zero&group_by=a,b,c,d,e,subject&%s", "from=2026-05-01T00:00:00Z&to=2026-05-04T00:00:00Z"));
+    ck_assert(!h_httpd_logged(h_main_httpd, "Memory allocation failed"));
+    free(text);
+    free(subject);
+}
+END_TEST
+
 static long rows_read(void)
 {
     return atol(h_sql("SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables WHERE "
@@ -617,6 +666,7 @@ int main(void)
     tcase_add_test(tcase, what_was_acknowledged_is_in_the_answer);
     tcase_add_test(tcase, groups_are_named_by_value);
     tcase_add_test(tcase, entity_tags_tell_representations_apart);
+    tcase_add_test(tcase, an_answer_has_an_end);
     tcase_add_test(tcase, the_meters_of_others_are_not_read);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

@@ -129,22 +129,57 @@ static void accept_for_ever(int listener, int delay)
     }
 }
 
-int h_relay_start(int delay)
+static void answer_for_ever(int listener, const char *answer)
 {
-    int port = h_free_port(), one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    char request[16384];
+
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+
+        if (read(fd, request, sizeof request) > 0) {
+            send(fd, answer, strlen(answer), MSG_NOSIGNAL);
+        }
+        close(fd);
+    }
+}
+
+/* @return the listener, in a process of its own; -1 in the one that asked for it */
+static int listen_in_a_child(int port)
+{
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = local(port);
 
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0) {
-        h_fail("the relay cannot listen on port %d", port);
+        h_fail("nobody can listen on port %d", port);
     }
     if (child() == 0) {
         /* the pipes by which others know that the program has ended are not this process's to hold open */
         dup2(listener, 3);
         close_range(4, ~0U, 0);
-        accept_for_ever(3, delay);
+        return 3;
     }
     close(listener);
+    return -1;
+}
+
+int h_relay_start(int delay)
+{
+    int port = h_free_port(), listener = listen_in_a_child(port);
+
+    if (listener >= 0) {
+        accept_for_ever(listener, delay);
+    }
+    return port;
+}
+
+int h_canned_start(const char *answer)
+{
+    int port = h_free_port(), listener = listen_in_a_child(port);
+
+    if (listener >= 0) {
+        answer_for_ever(listener, answer);
+    }
     return port;
 }
 

@@ -110,6 +110,9 @@ int h_pooler_start(int connections);
 int h_relay_start(int delay);
 /* A port on 127.0.0.1 that takes connections, and never says a word. It is this process's, and that of its children. */
 int h_silent_port(void);
+/* A backend that answers the first request of every connection with these bytes, whatever it asks for, and closes. For up()
+ * only, as h_relay_start(). @return its port on 127.0.0.1 */
+int h_canned_start(const char *answer);
 
 /* --- httpd -------------------------------------------------------------------------------------------------------- */
 
