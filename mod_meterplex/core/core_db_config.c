@@ -1,6 +1,8 @@
 /* core_db_config.c: mod_dbd's directives, which are ours to read as they stand: it tells nobody what it has read. */
 #include "core_private.h"
 
+#include <stdlib.h>
+
 #include "apr_strings.h"
 
 #include "core_db.h"
@@ -29,6 +31,29 @@ const char *core_db_configured(apr_pool_t *pool, const char *name)
     return args ? ap_getword_conf(pool, &args) : NULL;
 }
 
+/* @param otherwise  mod_dbd's default */
+static int configured_number(apr_pool_t *ptemp, const char *name, int otherwise)
+{
+    const char *text = core_db_configured(ptemp, name);
+    return text ? (int)strtol(text, NULL, 10) : otherwise;
+}
+
+/* With numbers that do not fit each other mod_dbd starts, and never has a connection to give (apr_reslist_create). */
+static int sizes_fit(apr_pool_t *ptemp, server_rec *s)
+{
+    int min = configured_number(ptemp, "DBDMin", 1), keep = configured_number(ptemp, "DBDKeep", 2);
+    int max = configured_number(ptemp, "DBDMax", DBD_MAX_DEFAULT);
+
+    if (min >= 0 && min <= keep && keep <= max && max > 0) {
+        return 1;
+    }
+    ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
+                 "DBDMin %d, DBDKeep %d, DBDMax %d (where one is not set, mod_dbd's default): with them mod_dbd makes no "
+                 "connection; 0 <= DBDMin <= DBDKeep <= DBDMax is needed",
+                 min, keep, max);
+    return 0;
+}
+
 int core_db_check(apr_pool_t *ptemp, server_rec *s)
 {
     const char *driver = core_db_configured(ptemp, "DBDriver"), *conninfo = core_db_configured(ptemp, "DBDParams"),
@@ -50,6 +75,9 @@ int core_db_check(apr_pool_t *ptemp, server_rec *s)
                      "Meterplex needs DBDParams, a connection string of PostgreSQL such as \"host=/run/postgresql "
                      "dbname=meterplex user=meterplex\"; it %s%s",
                      conninfo ? "cannot be read: " : "is not set", conninfo ? error : "");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!sizes_fit(ptemp, s)) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     /* libpq's own is to wait without end: for a host that is silent a child would, at its start or in its opener. What the

@@ -9,6 +9,8 @@
  */
 #include "core_db_pool.h"
 
+#include <unistd.h>
+
 #include "apr_dbd.h"
 #include "apr_strings.h"
 #include "mod_dbd.h"
@@ -23,7 +25,6 @@
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define TELL_EVERY apr_time_from_sec(1) /* one of each */
-#define DBD_MAX_DEFAULT 10              /* mod_dbd's own default of DBDMax */
 
 core_db_pool_t *core_db_pool;
 static APR_OPTIONAL_FN_TYPE(ap_dbd_open) *dbd_open;
@@ -119,11 +120,13 @@ static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_
         if (p->nidle > 0) {
             mpx_db_t *db = p->idle[--p->nidle].db;
             p->borrowed++;
+            core_db_pool_note_main(p, 1);
             core_db_pool_unlock(p);
             if (core_db_usable(db)) {
                 *out = db;
                 return APR_SUCCESS;
             }
+            core_db_pool_note_main(p, -1);
             discard(p, db);
             core_db_pool_lock(p);
             p->borrowed--;
@@ -155,6 +158,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
         p->borrowed--;
         apr_thread_cond_signal(p->wanted);
         core_db_pool_unlock(p);
+        core_db_pool_note_main(p, -1);
         return;
     }
     core_db_pool_lock(p);
@@ -164,6 +168,7 @@ static void pool_give_back(mpx_db_source_t *self, mpx_db_t *db, int broken)
     p->idle[p->nidle++].since = p->last_ok;
     apr_thread_cond_signal(p->available);
     core_db_pool_unlock(p);
+    core_db_pool_note_main(p, -1);
 }
 
 static int pool_alive(mpx_db_source_t *self)
@@ -354,18 +359,26 @@ static void await_returns(core_db_pool_t *p, apr_interval_time_t longest)
 /* HTTP/1 requests have ended; a job, or a stream of HTTP/2, may be in the middle of a transaction, and mod_dbd's pool is
  * destroyed next, connections in use or not. They get the time that a transaction takes, then are told that the database
  * is gone, which whoever waits for it heeds within one turn. From there on nothing bounds the wait: to free what is in
- * use is a crash, and a child that does not end is httpd's to kill. */
+ * use is a crash, and a child that does not end is httpd's to kill.
+ *
+ * Under prefork a plain stop comes here from the handler of SIGTERM, in the midst of whatever the only thread was doing:
+ * what it has borrowed or locked comes back by nobody else. Then the child ends as it would by SIGKILL, which costs its
+ * request (as every plain stop does) and nothing else. */
 static apr_status_t pool_stop(void *data)
 {
     core_db_pool_t *p = data;
     apr_status_t ignored;
     apr_time_t begun = mpx_monotonic();
 
+    if (p->main_inside) {
+        _exit(0);
+    }
     core_db_pool_lock(p);
     p->stopping = 1;
     apr_thread_cond_broadcast(p->wanted);
     apr_thread_cond_broadcast(p->available);
     apr_thread_cond_broadcast(p->verdict);
+    apr_thread_cond_broadcast(p->end);
     core_db_pool_unlock(p);
     core_jobs_end(STOP_PATIENCE);
     await_returns(p, begun + STOP_PATIENCE - mpx_monotonic() > 0 ? begun + STOP_PATIENCE - mpx_monotonic() : 0);
@@ -405,6 +418,7 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
     p = apr_pcalloc(own, sizeof *p);
     p->pool = own;
     p->server = s;
+    p->main = apr_os_thread_current();
     p->max = max > 0 ? max : DBD_MAX_DEFAULT;
     if (p->max > POOL_MAX) {
         p->max = POOL_MAX;
@@ -418,7 +432,8 @@ void core_db_child_init(apr_pool_t *pchild, server_rec *s)
     if (p->params == NULL || apr_thread_mutex_create(&p->mutex, APR_THREAD_MUTEX_DEFAULT, own) != APR_SUCCESS
         || apr_thread_cond_create(&p->available, own) != APR_SUCCESS
         || apr_thread_cond_create(&p->wanted, own) != APR_SUCCESS
-        || apr_thread_cond_create(&p->verdict, own) != APR_SUCCESS) {
+        || apr_thread_cond_create(&p->verdict, own) != APR_SUCCESS
+        || apr_thread_cond_create(&p->end, own) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, 0, s, "the database pool cannot be made: %s", error ? error : "no mutex");
         return;
     }

@@ -4,6 +4,7 @@
 
 #include "core_private.h"
 
+#include "apr_portable.h"
 #include "apr_thread_cond.h"
 #include "apr_thread_proc.h"
 
@@ -30,7 +31,7 @@ typedef struct core_db_pool {
     server_rec *server;
     apr_pool_t *pool; /* of this child, with an allocator of its own: used under the mutex only */
     apr_thread_mutex_t *mutex;
-    apr_thread_cond_t *available, *wanted, *verdict;
+    apr_thread_cond_t *available, *wanted, *verdict, *end;
     apr_thread_t *opener, *pulse;
     idle_connection_t idle[POOL_MAX]; /* a stack: the most recently used is taken first */
     mpx_db_t *dead[POOL_MAX];         /* broken ones, until the opener hands them back */
@@ -49,18 +50,29 @@ typedef struct core_db_pool {
     int doubting;       /* how many wait for the next one, on verdict: see mpx_database_answers() */
     told_t told[KINDS];
     volatile int down;
+    apr_os_thread_t main;     /* the child's first: under prefork it serves requests, and runs the handlers of signals */
+    volatile int main_inside; /* written by that thread alone: it holds the mutex, or a connection */
 } core_db_pool_t;
 
 extern core_db_pool_t *core_db_pool; /* of this child; NULL in the parent */
 
+static inline void core_db_pool_note_main(core_db_pool_t *p, int change)
+{
+    if (apr_os_thread_equal(apr_os_thread_current(), p->main)) {
+        p->main_inside += change;
+    }
+}
+
 static inline void core_db_pool_lock(core_db_pool_t *p)
 {
+    core_db_pool_note_main(p, 1);
     apr_thread_mutex_lock(p->mutex);
 }
 
 static inline void core_db_pool_unlock(core_db_pool_t *p)
 {
     apr_thread_mutex_unlock(p->mutex);
+    core_db_pool_note_main(p, -1);
 }
 
 /* core_db_pool.c; not under the mutex */

@@ -290,6 +290,16 @@ static void look_for(core_db_pool_t *p, apr_pool_t *scratch)
     core_db_pool_unlock(p);
 }
 
+/* A child that ends does not wait for it. */
+static void rest(core_db_pool_t *p)
+{
+    core_db_pool_lock(p);
+    if (!p->stopping) {
+        apr_thread_cond_timedwait(p->end, p->mutex, PULSE_INTERVAL);
+    }
+    core_db_pool_unlock(p);
+}
+
 void *APR_THREAD_FUNC core_db_pulse_main(apr_thread_t *thread, void *data)
 {
     core_db_pool_t *p = data;
@@ -324,7 +334,7 @@ void *APR_THREAD_FUNC core_db_pulse_main(apr_thread_t *thread, void *data)
         }
         apr_pool_clear(scratch);
         if (p->down || pulse != NO_PULSE || mpx_monotonic() - begun < PULSE_INTERVAL) {
-            apr_sleep(PULSE_INTERVAL); /* else it has been waited for long enough */
+            rest(p); /* else it has been waited for long enough */
         }
     }
     apr_pool_destroy(scratch);

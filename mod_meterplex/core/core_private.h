@@ -44,6 +44,7 @@ void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other
 int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */
 
 /* --- Database (core_db_config.c, core_db_pool.c, core_db_pulse.c, core_db_listen.c) --------------------------------------- */
+#define DBD_MAX_DEFAULT 10 /* mod_dbd's own default of DBDMax */
 extern const char *const core_db_after[]; /* modules whose child_init must have run */
 int core_db_check(apr_pool_t *ptemp, server_rec *s); /* check_config: mod_dbd there, driver pgsql, a connection string */
 /* The first word of a directive that stands outside of sections, without quotes; the last one counts. NULL: there is none */

@@ -7,8 +7,8 @@
 #define USAGE_DIMENSIONS_MAX 16
 #define USAGE_FILTER_VALUES_MAX 100
 #define USAGE_WINDOWS_MAX 10000
-/* Of one answer, which is made in memory: values, and bytes, whatever texts the sender of the events and the maker of the meter
- * have chosen. */
+/* Of one answer, which is made in memory: values, and bytes, whatever texts the sender of the events and the maker of the
+ * meter have chosen. */
 #define USAGE_VALUES_MAX 100000
 #define USAGE_ANSWER_MAX (16 * 1024 * 1024)
 

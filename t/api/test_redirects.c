@@ -38,7 +38,7 @@ static void up(void)
                        "ProxyPass /relayed/plain http://127.0.0.1:%d\n"
                        "ProxyPass /relayed/socket http://127.0.0.1:%d upgrade=websocket\n",
                        h_canned_start("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain"),
-                       h_canned_start("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"));
+                       h_canned_start("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"));
     h_up_stopped(NULL);
     h_httpd_configure(h_main_httpd, h_format("%s%s", gates, relayed));
     htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);

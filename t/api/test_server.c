@@ -95,6 +95,25 @@ START_TEST(readable_root_key_is_refused)
 }
 END_TEST
 
+/* mod_dbd would start, and never have a connection to give. */
+START_TEST(a_pool_that_cannot_be_is_refused)
+{
+    static const char *const sizes[] = { "DBDMax 2\n", "DBDKeep 9\n", "DBDMin 5\n", "DBDMax 0\nDBDKeep 0\n" };
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        h_output_t output;
+
+        h_httpd_configure(h_main_httpd, sizes[i]);
+        output = h_httpd_test(h_main_httpd);
+        ck_assert_int_ne(output.status, 0);
+        ck_assert_msg(strstr(output.error, "0 <= DBDMin <= DBDKeep <= DBDMax is needed") != NULL, "%s: %s", sizes[i],
+                      output.error);
+    }
+    h_httpd_configure(h_main_httpd, NULL);
+    ck_assert_int_eq(h_httpd_test(h_main_httpd).status, 0);
+}
+END_TEST
+
 static void a_rival_is_refused(h_httpd_t *rival, const char *state)
 {
     const char *told = h_format("MeterplexStateDir %s: another server is using it", state);
@@ -143,6 +162,7 @@ int main(void)
     tcase_add_test(tcase, starts_without_a_database_and_finds_it_later);
     tcase_add_test(tcase, loses_the_database_and_finds_it_again);
     tcase_add_test(tcase, readable_root_key_is_refused);
+    tcase_add_test(tcase, a_pool_that_cannot_be_is_refused);
     tcase_add_test(tcase, a_state_directory_has_one_server);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

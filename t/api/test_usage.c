@@ -601,7 +601,8 @@ START_TEST(an_answer_has_an_end)
     h_sql("DELETE FROM usage.events WHERE data ? 'm' AND external_id <> '1'");
     h_expect(h_get(h_format("/v1/meters/wide/usage?window=hour&fill=zero&group_by=a,b&%s", day), key), 200);
     refused_as_too_large(key, h_format("window=minute&fill=zero&group_by=a&%s", day));
-    refused_as_too_large(key, h_format("window=hour&fill=zero&group_by=a,b,c,d,e,subject&%s", "from=2026-05-01T00:00:00Z&to=2026-05-04T00:00:00Z"));
+    refused_as_too_large(key, "window=hour&fill=zero&group_by=a,b,c,d,e,subject&"
+                              "from=2026-05-01T00:00:00Z&to=2026-05-04T00:00:00Z");
     ck_assert(!h_httpd_logged(h_main_httpd, "Memory allocation failed"));
     free(text);
     free(subject);

@@ -117,7 +117,7 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd, const char *conf)
 static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
 {
     static const char *const standard[] = {
-        "mpm_event", "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
+        "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
         "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite", "cache",
         "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip", "reqtimeout"
     };
@@ -125,6 +125,7 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
 
+    load(out, h_format("mpm_%s", httpd->mpm));
     for (size_t i = 0; i < sizeof(standard) / sizeof(*standard); i++) {
         load(out, standard[i]);
     }
@@ -133,9 +134,11 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
             "DefaultRuntimeDir %s\nDocumentRoot %s/htdocs\nTraceEnable Off\n"
             "TypesConfig /dev/null\nAddType text/html .html\nAddType application/json .json\n"
             "LogFormat \"%%h %%t \\\"%%r\\\" %%>s %%b\" common\nCustomLog %s/access.log common\n"
-            "StartServers 2\nServerLimit 4\nThreadLimit 16\nThreadsPerChild 16\nMinSpareThreads 16\n"
-            "CoreDumpDirectory %s/cores\n"
-            "MaxSpareThreads 64\nMaxRequestWorkers 64\nGracefulShutdownTimeout 10\nTimeout 20\nKeepAliveTimeout 3\n"
+            "CoreDumpDirectory %s/cores\nGracefulShutdownTimeout 10\nTimeout 20\nKeepAliveTimeout 3\n"
+            "<IfModule mpm_prefork_module>\n    StartServers 4\n    MinSpareServers 4\n    MaxRequestWorkers 16\n"
+            "</IfModule>\n"
+            "<IfModule !mpm_prefork_module>\n    StartServers 2\n    ServerLimit 4\n    ThreadLimit 16\n"
+            "    ThreadsPerChild 16\n    MinSpareThreads 16\n    MaxSpareThreads 64\n    MaxRequestWorkers 64\n</IfModule>\n"
             "<Directory />\n    AllowOverride None\n    Require all granted\n</Directory>\n",
             httpd->root, httpd->port, httpd->pid_file, httpd->log, httpd->root, httpd->root, httpd->root, httpd->root);
     if (h_is_root()) {
@@ -162,6 +165,7 @@ h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf)
     }
     sanitizer_environment();
     httpd->name = h_format("%s", name);
+    httpd->mpm = "event";
     httpd->root = h_make_dir(h_format("httpd-%s", name), NULL, 0755);
     httpd->state = h_make_dir(h_format("httpd-%s/state", name), "www-data", 0755);
     h_make_dir(h_format("httpd-%s/htdocs", name), NULL, 0755);

@@ -122,6 +122,7 @@ typedef struct h_httpd {
     const char *state;    /* MeterplexStateDir */
     const char *log;      /* error log */
     const char *pid_file;
+    const char *mpm;      /* "event" from the start; another counts from h_httpd_configure() on */
     int port;
 } h_httpd_t;
 
