@@ -443,6 +443,69 @@ START_TEST(doctor_looks_at_the_servers_own_configuration)
 }
 END_TEST
 
+/* A program that says what httpd says and ends with 1, as httpd does when it would not start. */
+static const char *stand_in(const char *name, const char *says)
+{
+    const char *path = h_file(name, h_format("#!/bin/sh\n"
+                                             "[ \"$1\" != -v ] || { echo 'Server version: Apache/2.4.62'; exit 0; }\n"
+                                             "cat <<'EOF' >&2\n%sEOF\nexit 1\n",
+                                             says));
+    ck_assert_int_eq(chmod(path, 0755), 0);
+    return path;
+}
+
+/* What doctor says is wrong with one thing, without what stands before it. */
+static const char *wrong_with(const char *check, const h_output_t *output)
+{
+    const char *begins = h_format("wrong   %-16s ", check), *found = strstr(output->text, begins);
+
+    ck_assert_msg(found != NULL, "%s is not wrong", check);
+    found += strlen(begins);
+    return h_format("%.*s", (int)strcspn(found, "\n"), found);
+}
+
+static const char *configuration_of(const char *program)
+{
+    h_output_t output = h_ctl("doctor", "--httpd", program, "--conf", h_file("stand-in.conf", ""), NULL);
+    return wrong_with("configuration", &output);
+}
+
+#define NO_NAME                                                                                                      \
+    "AH00557: apache2: apr_sockaddr_info_get() failed for box\n"                                                     \
+    "AH00558: apache2: Could not reliably determine the server's fully qualified domain name, using 127.0.1.1. Set " \
+    "the 'ServerName' directive globally to suppress this message\n"
+
+#define WOULD_NOT "httpd would not start with it: "
+
+START_TEST(doctor_says_the_fault_and_not_a_warning)
+{
+    h_httpd_t *typo = h_httpd_make("typo", 0, "NoSuchDirective on\n");
+    const char *conf = h_format("%s/httpd.conf", typo->root), *said;
+    h_output_t output = h_ctl("doctor", "--conf", conf, NULL);
+
+    said = wrong_with("configuration", &output);
+    contains(said, WOULD_NOT "Syntax error on line ");
+    contains(said, h_format(" of %s: Invalid command 'NoSuchDirective', perhaps misspelled", conf));
+    ck_assert_str_eq(configuration_of(stand_in("two-lines", NO_NAME "AH00526: Syntax error on line 4 of /etc/x.conf:\n"
+                                                                    "DocumentRoot '/no' is not a directory\n"
+                                                                    "Action '-t' failed.\n")),
+                     WOULD_NOT "Syntax error on line 4 of /etc/x.conf: DocumentRoot '/no' is not a directory");
+    ck_assert_str_eq(configuration_of(stand_in("one-line", NO_NAME "apache2: Syntax error on line 9 of /etc/x.conf: Cannot "
+                                                                   "load /no.so into server: no such file\n"
+                                                                   "Action '-t' failed.\n")),
+                     WOULD_NOT "Syntax error on line 9 of /etc/x.conf: Cannot load /no.so into server: no such file");
+    ck_assert_str_eq(configuration_of(stand_in("no-syntax", NO_NAME "\n[Fri May 01] [so:warn] [pid 1] AH01574: already\n"
+                                                                    "AH00526: the key file is not there\n"
+                                                                    "AH00014: Configuration check failed\n")),
+                     WOULD_NOT "AH00526: the key file is not there");
+    ck_assert_str_eq(configuration_of(stand_in("nothing", "")), WOULD_NOT "it does not say why");
+    /* the modules, too */
+    output = h_ctl("doctor", "--httpd", stand_in("killed", NO_NAME "apache2: no room for a lock\n"), "--modules",
+                   h_format("%s/.libs", built()), NULL);
+    ck_assert_str_eq(wrong_with("modules", &output), "httpd ends while it loads them: apache2: no room for a lock");
+}
+END_TEST
+
 /* Advice to grant the owner's role to httpd's would undo what keeps tenants apart. */
 /* Where the administrator's locale is C, createdb makes one that cannot hold what JSON can say. */
 START_TEST(migrate_and_doctor_want_utf8)
@@ -567,6 +630,7 @@ int main(void)
     tcase_add_test(tcase, a_wrong_command_line_is_said);
     tcase_add_test(tcase, doctor_finds_nothing_wrong);
     tcase_add_test(tcase, doctor_looks_at_the_servers_own_configuration);
+    tcase_add_test(tcase, doctor_says_the_fault_and_not_a_warning);
     tcase_add_test(tcase, migrate_and_doctor_want_utf8);
     tcase_add_test(tcase, migrate_is_not_for_httpds_role);
     tcase_add_test(tcase, doctor_finds_what_is_wrong);
