@@ -610,6 +610,50 @@ START_TEST(status_counts_as_the_platform)
 }
 END_TEST
 
+/* The member httpd of status's JSON, as JSON text. */
+static const char *httpd_of(const h_output_t *output)
+{
+    json_t *root = json_loads(output->text, 0, NULL);
+    const char *text;
+
+    ck_assert_msg(root != NULL, "no JSON: %s%s", output->text, output->error);
+    text = json_dumps(json_object_get(root, "httpd"), JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+    json_decref(root);
+    return text ? text : "";
+}
+
+/* Whether httpd lives is asked most of all when the database does not. */
+START_TEST(status_looks_at_httpd_without_a_database)
+{
+    const char *nowhere = "host=127.0.0.1 port=1 connect_timeout=1";
+    const char *url = h_format("http://127.0.0.1:%d", h_main_httpd->port);
+    h_output_t output;
+
+    h_httpd_start(h_main_httpd);
+    output = h_ctl("status", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(output.text, h_format("httpd       %s is live\n", url));
+    contains(output.error, "the database cannot be reached: ");
+    one_line(output.error);
+    output = h_ctl("status", "--json", "--tenants", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(httpd_of(&output), h_format("{\"live\":true,\"status\":200,\"url\":\"%s\"}", url));
+    /* a database without the schema is none either */
+    output = h_ctl("status", "--database", database("postgres", "postgres"), "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(output.text, "is live\n");
+    contains(output.error, "meterplexctl migrate");
+    h_httpd_stop(h_main_httpd);
+    output = h_ctl("status", "--json", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(httpd_of(&output), "{\"live\":false,\"problem\":\"");
+    /* and without --url nothing is said that is not known */
+    output = h_ctl("status", "--json", "--database", nowhere, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(output.text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ctl");
@@ -636,6 +680,7 @@ int main(void)
     tcase_add_test(tcase, doctor_finds_what_is_wrong);
     tcase_add_test(tcase, doctor_sees_a_table_that_does_not_force_row_security);
     tcase_add_test(tcase, status_counts_as_the_platform);
+    tcase_add_test(tcase, status_looks_at_httpd_without_a_database);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }
