@@ -175,6 +175,56 @@ START_TEST(a_failed_migration_leaves_nothing)
 }
 END_TEST
 
+/* What stood before a file's own COMMIT could not be taken back, and the file could not be run again. */
+START_TEST(a_migration_that_ends_its_transaction_leaves_nothing)
+{
+    static const char *const wrong[] = {
+        "CREATE TABLE one.u (n int);\nCOMMIT;\nINSERT INTO one.u SELECT 1/0;\n",
+        "BEGIN;\nCREATE TABLE one.u (n int);\nCOMMIT;\n",
+        "ROLLBACK;\nBEGIN;\nCREATE TABLE one.u (n int);\nCOMMIT;\nSELECT 1/0;",
+        "CREATE TABLE one.u (n int); /* $ */ END",
+        "CREATE TABLE one.u (n int); DO 'BEGIN COMMIT; END'; SELECT 1/0;",
+    };
+    const char *url = new_database("ended"), *dir = migrations("ended");
+    h_output_t output;
+    size_t i;
+
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        h_file("ended/0003_third.sql", wrong[i]);
+        output = h_ctl("migrate", "--database", url, "--dir", dir, NULL);
+        ck_assert_msg(output.status == 1, "it was run: %s", wrong[i]);
+        contains(output.error, "0003_third.sql failed, and nothing of it remains: ");
+        if (strstr(wrong[i], "DO ") == NULL) {
+            contains(output.error, "it may hold no BEGIN, COMMIT, ROLLBACK or SAVEPOINT of its own");
+        }
+        one_line(output.error);
+        ck_assert_str_eq(sql_in(url, "SELECT to_regclass('one.u') IS NULL AND max(version) = 2 FROM meterplex.migrations"),
+                         "t");
+    }
+    h_file("ended/0003_third.sql", "CREATE TABLE one.u (n int);\nINSERT INTO one.u VALUES (length('$$ COMMIT; \\'));\n"
+                                   "CREATE FUNCTION one.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT n FROM one.u; END;"
+                                   " -- $");
+    h_ctl_ok("migrate", "--database", url, "--dir", dir, NULL);
+    ck_assert_str_eq(sql_in(url, "SELECT one.f() || ' ' || tableowner FROM pg_tables WHERE tablename = 'u'"),
+                     "12 meterplex_owner");
+}
+END_TEST
+
+START_TEST(a_lost_connection_is_not_said_to_leave_nothing)
+{
+    const char *url = new_database("cut_off"), *dir = migrations("cut_off");
+    h_output_t output;
+
+    h_file("cut_off/0003_third.sql", "RESET ROLE; SELECT pg_terminate_backend(pg_backend_pid());");
+    output = h_ctl("migrate", "--database", url, "--dir", dir, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(output.error, "0003_third.sql was begun, and its end is not known: the connection to the database was lost");
+    one_line(output.error);
+    h_file("cut_off/0003_third.sql", "CREATE TABLE one.u (n int);");
+    contains(h_ctl_ok("migrate", "--database", url, "--dir", dir, NULL), "1 migration run");
+}
+END_TEST
+
 START_TEST(two_migrates_at_once)
 {
     const char *url = new_database("at_once"), *dir = migrations("at_once");
@@ -664,6 +714,8 @@ int main(void)
     tcase_add_test(tcase, migrate_refuses_a_changed_file);
     tcase_add_test(tcase, migrate_refuses_missing_doubled_and_late_files);
     tcase_add_test(tcase, a_failed_migration_leaves_nothing);
+    tcase_add_test(tcase, a_migration_that_ends_its_transaction_leaves_nothing);
+    tcase_add_test(tcase, a_lost_connection_is_not_said_to_leave_nothing);
     tcase_add_test(tcase, two_migrates_at_once);
     tcase_add_test(tcase, the_second_migrate_waits_and_says_so);
     tcase_add_test(tcase, without_rights_the_sql_for_an_administrator_is_shown);
