@@ -33,13 +33,19 @@ COMMIT;
 -- name: migrations_lock
 SELECT pg_try_advisory_lock(1297110085, 1)
 
--- Around the text of a migration, formats: seconds; then number, name and checksum, which hold nothing to be quoted.
+-- A migration in three formats: seconds; its checksum twice, text, checksum twice; number, name and checksum, which hold
+-- nothing to be quoted.
 -- name: migration_begin
 BEGIN;
 SET LOCAL ROLE meterplex_owner;
 SET LOCAL lock_timeout = '%ds';
 SET LOCAL statement_timeout = 0;
 SET LOCAL search_path = pg_catalog;
+
+-- EXECUTE refuses what begins or ends a transaction, so that a file cannot commit a part of itself. It is quoted by its own
+-- checksum, which no file can hold.
+-- name: migration_text
+DO $do_%s$BEGIN EXECUTE $file_%s$%s$file_%s$; END$do_%s$;
 
 -- name: migration_end
 INSERT INTO meterplex.migrations (version, name, checksum) VALUES (%d, '%s', '%s');

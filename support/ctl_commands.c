@@ -51,7 +51,7 @@ const ctl_command_t ctl_commands[] = {
     { "import", "--format FORMAT --tenant TENANT [OPTIONS] FILE...", "usage out of existing access logs",
       "  --format FORMAT  common, combined or vhost_combined\n"
       "  --tenant TENANT  an id (ten_...) or a slug\n"
-      "  --source SOURCE  of the events (access-log); give each of several servers its own\n"
+      "  --source NAME    give each of several servers' logs one of its own, and keep it\n"
       "  --type TYPE      of the events (http.request)\n"
       "  --strict         malformed lines make the exit status 1\n"
       "  --show-all       show every malformed or cut line, not the first 20\n"

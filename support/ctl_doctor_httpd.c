@@ -75,6 +75,55 @@ static const char *line_with(apr_pool_t *pool, const char *text, const char *par
     return first_line(pool, found);
 }
 
+static const char *next_line(const char *text)
+{
+    text += strcspn(text, "\n");
+    return *text ? text + 1 : text;
+}
+
+/* Does a line of httpd's say nothing of a fault? */
+static int is_harmless(const char *line)
+{
+    static const char *const said[] = {
+        "AH00557:", /* no address for the host's name */
+        "AH00558:", /* no ServerName */
+        "AH00014:", /* the check has failed: what did it has said so itself */
+        "Warning:", /* of a start without a log: a directive without effect, for instance */
+        ":warn]",   /* of a line as the error log has it */
+        ":notice]",
+        ":info]",
+        ":debug]",
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof said / sizeof *said; i++) {
+        if (strstr(line, said[i])) {
+            return 1;
+        }
+    }
+    return line[strspn(line, " \t\r")] == '\0';
+}
+
+/* What httpd says is wrong, in one line: a syntax error with its reason, which may stand in the line after it, or else the
+ * first line that is more than a warning. */
+static const char *fault(apr_pool_t *pool, const char *output)
+{
+    const char *line = strstr(output, "Syntax error on line "), *said;
+
+    if (line) {
+        said = first_line(pool, line);
+        line = next_line(line);
+        return said[strlen(said) - 1] == ':' && *line ? apr_pstrcat(pool, said, " ", first_line(pool, line), NULL) : said;
+    }
+    for (line = output; *line; line = next_line(line)) {
+        said = first_line(pool, line);
+        if (!is_harmless(said)) {
+            return said;
+        }
+    }
+    return *output ? first_line(pool, output) : "it does not say why";
+}
+
 static int program_is_there(doctor_t *d)
 {
     const char *const argv[] = { d->httpd, "-v", NULL };
@@ -173,7 +222,7 @@ static void modules_are_loadable(doctor_t *d)
     }
     else if (status != 0 && strstr(output, "MeterplexKeyFile") == NULL) {
         /* loaded, they refuse to run for want of a key file; whatever else ends httpd is worth its own words */
-        doctor_say(d, FOUND_WRONG, "modules", "httpd ends while it loads them: %s", first_line(pool, output));
+        doctor_say(d, FOUND_WRONG, "modules", "httpd ends while it loads them: %s", fault(pool, output));
     }
     else {
         doctor_say(d, FOUND_OK, "modules", "%s, loaded by this httpd", d->modules);
@@ -218,10 +267,10 @@ static void configuration_is_right(doctor_t *d)
     }
     else if (strstr(output, "ould not open configuration file") || (d->conf == NULL && geteuid() != 0)) {
         doctor_say(d, FOUND_ADVICE, "configuration", "not looked at: %s; name the file with --conf",
-                   geteuid() == 0 ? first_line(pool, output) : "only root can read all of it");
+                   geteuid() == 0 ? fault(pool, output) : "only root can read all of it");
     }
     else if (status != 0) {
-        doctor_say(d, FOUND_WRONG, "configuration", "httpd would not start with it: %s", first_line(pool, output));
+        doctor_say(d, FOUND_WRONG, "configuration", "httpd would not start with it: %s", fault(pool, output));
     }
     else if (loaded == 0) {
         doctor_say(d, FOUND_ADVICE, "configuration", "it loads none of Meterplex's modules yet: LoadModule lines, or "

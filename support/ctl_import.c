@@ -21,6 +21,10 @@
 #define AHEAD apr_time_from_sec(86400)
 #define AWAY_MAX apr_time_from_sec(30) /* how long a database that went away is waited for */
 #define ID_BYTES 16
+/* No client may write to this source: the ids below can be foretold by whoever knows the log, and an event that a tenant had
+ * posted under one of them would make the line a duplicate. */
+#define SOURCE MPX_EVENT_SOURCE_RESERVED "access-log"
+#define SOURCE_MAX 256 /* bytes, as for every event */
 
 volatile sig_atomic_t ctl_import_stop;
 
@@ -364,22 +368,25 @@ static int check_attribute(ctl_t *ctl, const char *option, const char *value, ap
         : CTL_OK;
 }
 
-/* Another's id under our counters' source would make the counter's own a duplicate. */
-static int check_source(ctl_t *ctl, const char *source)
+/* @param name of --source, or NULL @param source what stands in the events */
+static int read_source(ctl_t *ctl, const char *name, const char **source)
 {
-    return strncasecmp(source, MPX_EVENT_SOURCE_RESERVED, sizeof(MPX_EVENT_SOURCE_RESERVED) - 1) == 0
-        ? ctl_usage(ctl, "--source: what begins with " MPX_EVENT_SOURCE_RESERVED " is kept for Meterplex's own counters")
-        : CTL_OK;
+    *source = name ? apr_pstrcat(ctl->pool, SOURCE ":", name, NULL) : SOURCE;
+    /* the whole source, copied out of an event, would be doubled and so make other events of the same lines */
+    if (name && strncasecmp(name, MPX_EVENT_SOURCE_RESERVED, sizeof(MPX_EVENT_SOURCE_RESERVED) - 1) == 0) {
+        return ctl_usage(ctl, "--source takes a name of your own, which is put behind " SOURCE ": by itself");
+    }
+    return name ? check_attribute(ctl, "source", name, SOURCE_MAX - (sizeof(SOURCE ":") - 1)) : CTL_OK;
 }
 
 int ctl_import(ctl_t *ctl, int argc, const char *const *argv)
 {
-    import_t im = { .ctl = ctl, .source = "access-log", .type = "http.request" };
-    const char *format = NULL, *tenant = NULL;
+    import_t im = { .ctl = ctl, .type = "http.request" };
+    const char *format = NULL, *tenant = NULL, *name = NULL;
     const ctl_option_t options[] = {
         { "format", CTL_TEXT, &format },
         { "tenant", CTL_TEXT, &tenant },
-        { "source", CTL_TEXT, &im.source },
+        { "source", CTL_TEXT, &name },
         { "type", CTL_TEXT, &im.type },
         { "strict", CTL_FLAG, &im.strict },
         { "show-all", CTL_FLAG, &im.show_all },
@@ -393,7 +400,7 @@ int ctl_import(ctl_t *ctl, int argc, const char *const *argv)
         rv = ctl_usage(ctl, "--tenant is needed");
     }
     if (rv != CTL_OK || (rv = read_format(ctl, format, &im.format)) != CTL_OK
-        || (rv = check_attribute(ctl, "source", im.source, 256)) != CTL_OK || (rv = check_source(ctl, im.source)) != CTL_OK
+        || (rv = read_source(ctl, name, &im.source)) != CTL_OK
         || (rv = check_attribute(ctl, "type", im.type, 128)) != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK
         || (rv = ctl_tenant(ctl, tenant, &im.tenant)) != CTL_OK) {
         return rv;

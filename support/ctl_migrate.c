@@ -180,21 +180,41 @@ static int make_table(const migrate_t *m)
     return CTL_OK;
 }
 
+/* What helps with an error of a migration, or "". EXECUTE is not translated in the server's message. */
+static const char *migration_advice(const char *error)
+{
+    if (strstr(error, "55P03")) {
+        return "; a table that it changes is in use: try again, or with a longer --lock-timeout";
+    }
+    if (strstr(error, "0A000") && strstr(error, "EXECUTE")) {
+        return "; a migration is one transaction, which migrate begins and ends: it may hold no BEGIN, COMMIT, ROLLBACK or "
+               "SAVEPOINT of its own, and no SELECT INTO (CREATE TABLE AS does the same)";
+    }
+    return "";
+}
+
 /* The file and its row in one transaction. Version, name and checksum are digits, letters and '_' only (see
  * ctl_migrations.c), so that they may stand in the text. */
 static int run_file(const migrate_t *m, const ctl_migration_t *file)
 {
     apr_pool_t *pool;
-    const char *script, *error = NULL;
+    const char *script, *sum = file->checksum, *error = NULL;
+    apr_status_t ran;
     int rv = CTL_OK;
 
     apr_pool_create(&pool, m->ctl->pool);
-    script = apr_pstrcat(pool, apr_psprintf(pool, SQL_migration_begin, (int)m->lock_timeout), file->sql, "\n;\n",
-                         apr_psprintf(pool, SQL_migration_end, file->version, file->name, file->checksum), NULL);
-    if (mpx_db_script(m->ctl->source, pool, script, &error) != APR_SUCCESS) {
-        rv = ctl_fail(
-            "%s/%s failed, and nothing of it remains: %s%s", m->dir, file->file, ctl_one_line(pool, error),
-            strstr(error, "55P03") ? "; a table that it changes is in use: try again, or with a longer --lock-timeout" : "");
+    script = apr_pstrcat(pool, apr_psprintf(pool, SQL_migration_begin, (int)m->lock_timeout),
+                         apr_psprintf(pool, SQL_migration_text, sum, sum, file->sql, sum, sum),
+                         apr_psprintf(pool, SQL_migration_end, file->version, file->name, sum), NULL);
+    ran = mpx_db_script(m->ctl->source, pool, script, &error);
+    if (ran == APR_INCOMPLETE) {
+        rv = ctl_fail("%s/%s was begun, and its end is not known: %s; all of it is there or nothing: run migrate again, "
+                      "which looks and goes on from there",
+                      m->dir, file->file, error);
+    }
+    else if (ran != APR_SUCCESS) {
+        rv = ctl_fail("%s/%s failed, and nothing of it remains: %s%s", m->dir, file->file, ctl_one_line(pool, error),
+                      migration_advice(error));
     }
     apr_pool_destroy(pool);
     return rv;

@@ -218,6 +218,15 @@ static int show_tenants(status_t *s)
     return rv;
 }
 
+/* What the database says. */
+static int show_database(status_t *s)
+{
+    int rv = show_server(s);
+
+    rv = rv == CTL_OK ? show_migrations(s) : rv;
+    return rv == CTL_OK ? show_tenants(s) : rv;
+}
+
 int ctl_status(ctl_t *ctl, int argc, const char *const *argv)
 {
     status_t s = { .ctl = ctl };
@@ -226,19 +235,24 @@ int ctl_status(ctl_t *ctl, int argc, const char *const *argv)
         { "url", CTL_TEXT, &s.url },
         { NULL, CTL_FLAG, NULL },
     };
-    int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
+    int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL), httpd;
 
-    if (rv != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK) {
+    if (rv != CTL_OK || (rv = ctl_connect_as_app(ctl)) == CTL_USAGE) {
         return rv;
     }
     if (ctl->json) {
         s.json = mpx_jsonw_make(ctl->pool);
         mpx_jsonw_object(s.json);
     }
-    if ((rv = show_server(&s)) != CTL_OK || (rv = show_migrations(&s)) != CTL_OK || (rv = show_tenants(&s)) != CTL_OK) {
+    rv = rv == CTL_OK ? show_database(&s) : rv;
+    if (s.url) {
+        /* asked whatever the database said: it answers, degraded, without one */
+        httpd = show_httpd(&s);
+        rv = rv == CTL_OK ? httpd : rv;
+    }
+    else if (rv != CTL_OK) {
         return rv;
     }
-    rv = s.url ? show_httpd(&s) : CTL_OK;
     if (s.json) {
         mpx_jsonw_end(s.json);
         ctl_print_json(s.json);

@@ -85,7 +85,10 @@ apr_status_t mpx_db_script(mpx_db_source_t *source, apr_pool_t *pool, const char
     if (outcome == CORE_DB_OK) {
         return APR_SUCCESS;
     }
-    *error = outcome == CORE_DB_LOST ? "the connection to the database was lost"
-                                     : apr_psprintf(pool, "%s (SQLSTATE %s)", failure.message, failure.state);
+    if (outcome == CORE_DB_LOST) {
+        *error = "the connection to the database was lost";
+        return APR_INCOMPLETE;
+    }
+    *error = apr_psprintf(pool, "%s (SQLSTATE %s)", failure.message, failure.state);
     return APR_EGENERAL;
 }

@@ -221,7 +221,9 @@ MPX_DECLARE(apr_status_t) mpx_tx_back(mpx_tx_t *tx) MPX_MUST_CHECK;
  * @param error an English sentence on failure */
 MPX_DECLARE(apr_status_t) mpx_db_source_single(apr_pool_t *pool, const char *conninfo, mpx_db_source_t **source,
                                                const char **error);
-/* Statements outside mpx_tx_run (migrations): simple protocol, several allowed. @param error server's message on failure */
+/* Statements outside mpx_tx_run (migrations): simple protocol, several allowed. @param error server's message on failure
+ * @return APR_SUCCESS; APR_INCOMPLETE when the connection was lost, so that any of them may have been committed; or another
+ * status */
 MPX_DECLARE(apr_status_t) mpx_db_script(mpx_db_source_t *source, apr_pool_t *pool, const char *sql,
                                         const char **error) MPX_MUST_CHECK;
 

@@ -115,7 +115,7 @@ static void read_text(run_t *run, const attribute_t *attribute, const mpx_json_t
     }
 }
 
-/* Nobody may speak, or take an id, as one of our own counters. */
+/* Nobody may speak, or take an id, as one of our own counters or as an imported log. */
 static void read_source(run_t *run, const attribute_t *attribute, const mpx_json_t *value, mpx_event_t *event)
 {
     read_text(run, attribute, value, event);

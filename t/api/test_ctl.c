@@ -175,6 +175,56 @@ START_TEST(a_failed_migration_leaves_nothing)
 }
 END_TEST
 
+/* What stood before a file's own COMMIT could not be taken back, and the file could not be run again. */
+START_TEST(a_migration_that_ends_its_transaction_leaves_nothing)
+{
+    static const char *const wrong[] = {
+        "CREATE TABLE one.u (n int);\nCOMMIT;\nINSERT INTO one.u SELECT 1/0;\n",
+        "BEGIN;\nCREATE TABLE one.u (n int);\nCOMMIT;\n",
+        "ROLLBACK;\nBEGIN;\nCREATE TABLE one.u (n int);\nCOMMIT;\nSELECT 1/0;",
+        "CREATE TABLE one.u (n int); /* $ */ END",
+        "CREATE TABLE one.u (n int); DO 'BEGIN COMMIT; END'; SELECT 1/0;",
+    };
+    const char *url = new_database("ended"), *dir = migrations("ended");
+    h_output_t output;
+    size_t i;
+
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        h_file("ended/0003_third.sql", wrong[i]);
+        output = h_ctl("migrate", "--database", url, "--dir", dir, NULL);
+        ck_assert_msg(output.status == 1, "it was run: %s", wrong[i]);
+        contains(output.error, "0003_third.sql failed, and nothing of it remains: ");
+        if (strstr(wrong[i], "DO ") == NULL) {
+            contains(output.error, "it may hold no BEGIN, COMMIT, ROLLBACK or SAVEPOINT of its own");
+        }
+        one_line(output.error);
+        ck_assert_str_eq(sql_in(url, "SELECT to_regclass('one.u') IS NULL AND max(version) = 2 FROM meterplex.migrations"),
+                         "t");
+    }
+    h_file("ended/0003_third.sql", "CREATE TABLE one.u (n int);\nINSERT INTO one.u VALUES (length('$$ COMMIT; \\'));\n"
+                                   "CREATE FUNCTION one.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT n FROM one.u; END;"
+                                   " -- $");
+    h_ctl_ok("migrate", "--database", url, "--dir", dir, NULL);
+    ck_assert_str_eq(sql_in(url, "SELECT one.f() || ' ' || tableowner FROM pg_tables WHERE tablename = 'u'"),
+                     "12 meterplex_owner");
+}
+END_TEST
+
+START_TEST(a_lost_connection_is_not_said_to_leave_nothing)
+{
+    const char *url = new_database("cut_off"), *dir = migrations("cut_off");
+    h_output_t output;
+
+    h_file("cut_off/0003_third.sql", "RESET ROLE; SELECT pg_terminate_backend(pg_backend_pid());");
+    output = h_ctl("migrate", "--database", url, "--dir", dir, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(output.error, "0003_third.sql was begun, and its end is not known: the connection to the database was lost");
+    one_line(output.error);
+    h_file("cut_off/0003_third.sql", "CREATE TABLE one.u (n int);");
+    contains(h_ctl_ok("migrate", "--database", url, "--dir", dir, NULL), "1 migration run");
+}
+END_TEST
+
 START_TEST(two_migrates_at_once)
 {
     const char *url = new_database("at_once"), *dir = migrations("at_once");
@@ -443,6 +493,69 @@ START_TEST(doctor_looks_at_the_servers_own_configuration)
 }
 END_TEST
 
+/* A program that says what httpd says and ends with 1, as httpd does when it would not start. */
+static const char *stand_in(const char *name, const char *says)
+{
+    const char *path = h_file(name, h_format("#!/bin/sh\n"
+                                             "[ \"$1\" != -v ] || { echo 'Server version: Apache/2.4.62'; exit 0; }\n"
+                                             "cat <<'EOF' >&2\n%sEOF\nexit 1\n",
+                                             says));
+    ck_assert_int_eq(chmod(path, 0755), 0);
+    return path;
+}
+
+/* What doctor says is wrong with one thing, without what stands before it. */
+static const char *wrong_with(const char *check, const h_output_t *output)
+{
+    const char *begins = h_format("wrong   %-16s ", check), *found = strstr(output->text, begins);
+
+    ck_assert_msg(found != NULL, "%s is not wrong", check);
+    found += strlen(begins);
+    return h_format("%.*s", (int)strcspn(found, "\n"), found);
+}
+
+static const char *configuration_of(const char *program)
+{
+    h_output_t output = h_ctl("doctor", "--httpd", program, "--conf", h_file("stand-in.conf", ""), NULL);
+    return wrong_with("configuration", &output);
+}
+
+#define NO_NAME                                                                                                      \
+    "AH00557: apache2: apr_sockaddr_info_get() failed for box\n"                                                     \
+    "AH00558: apache2: Could not reliably determine the server's fully qualified domain name, using 127.0.1.1. Set " \
+    "the 'ServerName' directive globally to suppress this message\n"
+
+#define WOULD_NOT "httpd would not start with it: "
+
+START_TEST(doctor_says_the_fault_and_not_a_warning)
+{
+    h_httpd_t *typo = h_httpd_make("typo", 0, "NoSuchDirective on\n");
+    const char *conf = h_format("%s/httpd.conf", typo->root), *said;
+    h_output_t output = h_ctl("doctor", "--conf", conf, NULL);
+
+    said = wrong_with("configuration", &output);
+    contains(said, WOULD_NOT "Syntax error on line ");
+    contains(said, h_format(" of %s: Invalid command 'NoSuchDirective', perhaps misspelled", conf));
+    ck_assert_str_eq(configuration_of(stand_in("two-lines", NO_NAME "AH00526: Syntax error on line 4 of /etc/x.conf:\n"
+                                                                    "DocumentRoot '/no' is not a directory\n"
+                                                                    "Action '-t' failed.\n")),
+                     WOULD_NOT "Syntax error on line 4 of /etc/x.conf: DocumentRoot '/no' is not a directory");
+    ck_assert_str_eq(configuration_of(stand_in("one-line", NO_NAME "apache2: Syntax error on line 9 of /etc/x.conf: Cannot "
+                                                                   "load /no.so into server: no such file\n"
+                                                                   "Action '-t' failed.\n")),
+                     WOULD_NOT "Syntax error on line 9 of /etc/x.conf: Cannot load /no.so into server: no such file");
+    ck_assert_str_eq(configuration_of(stand_in("no-syntax", NO_NAME "\n[Fri May 01] [so:warn] [pid 1] AH01574: already\n"
+                                                                    "AH00526: the key file is not there\n"
+                                                                    "AH00014: Configuration check failed\n")),
+                     WOULD_NOT "AH00526: the key file is not there");
+    ck_assert_str_eq(configuration_of(stand_in("nothing", "")), WOULD_NOT "it does not say why");
+    /* the modules, too */
+    output = h_ctl("doctor", "--httpd", stand_in("killed", NO_NAME "apache2: no room for a lock\n"), "--modules",
+                   h_format("%s/.libs", built()), NULL);
+    ck_assert_str_eq(wrong_with("modules", &output), "httpd ends while it loads them: apache2: no room for a lock");
+}
+END_TEST
+
 /* Advice to grant the owner's role to httpd's would undo what keeps tenants apart. */
 /* Where the administrator's locale is C, createdb makes one that cannot hold what JSON can say. */
 START_TEST(migrate_and_doctor_want_utf8)
@@ -547,6 +660,50 @@ START_TEST(status_counts_as_the_platform)
 }
 END_TEST
 
+/* The member httpd of status's JSON, as JSON text. */
+static const char *httpd_of(const h_output_t *output)
+{
+    json_t *root = json_loads(output->text, 0, NULL);
+    const char *text;
+
+    ck_assert_msg(root != NULL, "no JSON: %s%s", output->text, output->error);
+    text = json_dumps(json_object_get(root, "httpd"), JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+    json_decref(root);
+    return text ? text : "";
+}
+
+/* Whether httpd lives is asked most of all when the database does not. */
+START_TEST(status_looks_at_httpd_without_a_database)
+{
+    const char *nowhere = "host=127.0.0.1 port=1 connect_timeout=1";
+    const char *url = h_format("http://127.0.0.1:%d", h_main_httpd->port);
+    h_output_t output;
+
+    h_httpd_start(h_main_httpd);
+    output = h_ctl("status", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(output.text, h_format("httpd       %s is live\n", url));
+    contains(output.error, "the database cannot be reached: ");
+    one_line(output.error);
+    output = h_ctl("status", "--json", "--tenants", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(httpd_of(&output), h_format("{\"live\":true,\"status\":200,\"url\":\"%s\"}", url));
+    /* a database without the schema is none either */
+    output = h_ctl("status", "--database", database("postgres", "postgres"), "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(output.text, "is live\n");
+    contains(output.error, "meterplexctl migrate");
+    h_httpd_stop(h_main_httpd);
+    output = h_ctl("status", "--json", "--database", nowhere, "--url", url, NULL);
+    ck_assert_int_eq(output.status, 1);
+    contains(httpd_of(&output), "{\"live\":false,\"problem\":\"");
+    /* and without --url nothing is said that is not known */
+    output = h_ctl("status", "--json", "--database", nowhere, NULL);
+    ck_assert_int_eq(output.status, 1);
+    ck_assert_str_eq(output.text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ctl");
@@ -557,6 +714,8 @@ int main(void)
     tcase_add_test(tcase, migrate_refuses_a_changed_file);
     tcase_add_test(tcase, migrate_refuses_missing_doubled_and_late_files);
     tcase_add_test(tcase, a_failed_migration_leaves_nothing);
+    tcase_add_test(tcase, a_migration_that_ends_its_transaction_leaves_nothing);
+    tcase_add_test(tcase, a_lost_connection_is_not_said_to_leave_nothing);
     tcase_add_test(tcase, two_migrates_at_once);
     tcase_add_test(tcase, the_second_migrate_waits_and_says_so);
     tcase_add_test(tcase, without_rights_the_sql_for_an_administrator_is_shown);
@@ -567,11 +726,13 @@ int main(void)
     tcase_add_test(tcase, a_wrong_command_line_is_said);
     tcase_add_test(tcase, doctor_finds_nothing_wrong);
     tcase_add_test(tcase, doctor_looks_at_the_servers_own_configuration);
+    tcase_add_test(tcase, doctor_says_the_fault_and_not_a_warning);
     tcase_add_test(tcase, migrate_and_doctor_want_utf8);
     tcase_add_test(tcase, migrate_is_not_for_httpds_role);
     tcase_add_test(tcase, doctor_finds_what_is_wrong);
     tcase_add_test(tcase, doctor_sees_a_table_that_does_not_force_row_security);
     tcase_add_test(tcase, status_counts_as_the_platform);
+    tcase_add_test(tcase, status_looks_at_httpd_without_a_database);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

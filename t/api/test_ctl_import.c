@@ -70,6 +70,10 @@ START_TEST(twice_counts_once)
     /* another source is another log */
     output = import("combined", "twice", log, "--source=second server");
     summary_is(&output, "5 lines: 5 events (5 new, 0 already there), 0 malformed, 0 cut");
+    output = import("combined", "twice", log, "--source=second server");
+    summary_is(&output, "5 lines: 5 events (0 new, 5 already there), 0 malformed, 0 cut");
+    ck_assert_str_eq(ask("twice", "string_agg(DISTINCT source, ' ' ORDER BY source)"),
+                     "urn:meterplex:access-log urn:meterplex:access-log:second server");
 }
 END_TEST
 
@@ -78,7 +82,7 @@ START_TEST(a_line_becomes_an_event)
     tenant("fields");
     import("combined", "fields", h_file("fields.log", five), NULL);
     ck_assert_str_eq(ask("fields", "string_agg(DISTINCT type || ' ' || source || ' ' || length(external_id), '')"),
-                     "http.request access-log 32");
+                     "http.request urn:meterplex:access-log 32");
     ck_assert_str_eq(ask("fields", "min(time) = '2015-05-17T08:05:01Z' AND max(time) = '2015-05-17T08:05:04Z'"), "t");
     ck_assert_str_eq(ask("fields",
                          "bool_and(data = '{\"method\":\"GET\",\"path\":\"/a?b=c\",\"protocol\":\"HTTP/1.1\","
@@ -90,6 +94,65 @@ START_TEST(a_line_becomes_an_event)
                          "\"client\":\"192.0.2.7\",\"referer\":null,\"user_agent\":null,\"request\":\"-\"}') "
                          "FILTER (WHERE data->>'status' = '408')"),
                      "t");
+}
+END_TEST
+
+/* Whoever knows the log knows the ids. What a tenant posts under them must not stand in for its usage. */
+START_TEST(a_client_cannot_take_a_lines_id)
+{
+    const char *log = h_file("taken.log", five), *ten = h_tenant("taken"), *key = h_key(ten, "usage:write", NULL, NULL), *id;
+    const h_response_t *r;
+    h_output_t output;
+    int i;
+
+    tenant("foresight"); /* where the ids are read that this log's lines have */
+    import("combined", "foresight", log, NULL);
+    for (i = 0; i < 5; i++) {
+        id = ask("foresight", h_format("(array_agg(external_id ORDER BY external_id))[%d]", i + 1));
+        ck_assert_int_eq((int)strlen(id), 32);
+        r = h_post("/v1/usage/events", key,
+                   h_format("{\"id\":\"%s\",\"source\":\"urn:meterplex:access-log\",\"type\":\"junk\"}", id));
+        h_expect_problem(r, 422, "validation_failed");
+        h_expect_json(r, "/errors/0/pointer", "/source");
+        h_expect_json(r, "/errors/0/code", "reserved");
+        r = h_post("/v1/usage/events", key,
+                   h_format("{\"id\":\"%s\",\"source\":\"urn:meterplex:access-log:b\",\"type\":\"junk\"}", id));
+        h_expect_problem(r, 422, "validation_failed");
+        r = h_post("/v1/usage/events", key, h_format("{\"id\":\"%s\",\"source\":\"access-log\",\"type\":\"junk\"}", id));
+        h_expect_json(r, "/accepted", "1");
+        r = h_post("/v1/usage/events", key, h_format("{\"id\":\"%s\",\"source\":\"b\",\"type\":\"junk\"}", id));
+        h_expect_json(r, "/accepted", "1");
+    }
+    output = import("combined", "taken", log, NULL);
+    summary_is(&output, "5 lines: 5 events (5 new, 0 already there), 0 malformed, 0 cut");
+    output = import("combined", "taken", log, "--source=b");
+    summary_is(&output, "5 lines: 5 events (5 new, 0 already there), 0 malformed, 0 cut");
+    ck_assert_str_eq(ask("taken", "count(*) FILTER (WHERE type = 'http.request')"), "10");
+}
+END_TEST
+
+/* The source as it is stored is no longer than that of any other event. */
+START_TEST(a_name_of_a_log_has_its_bounds)
+{
+    static const char *const wrong[] = { "", "urn:meterplex:access-log:b", "URN:Meterplex:node:1", "a\tb", "\xff" };
+    const char *log = h_file("named.log", LINE("01", "GET /a HTTP/1.1", "200 1 " AGENT)), *longest;
+    h_output_t output;
+    size_t i;
+
+    tenant("named");
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        output = import("combined", "named", log, h_format("--source=%s", wrong[i]));
+        ck_assert_msg(output.status == 2, "\"%s\": %s%s", wrong[i], output.text, output.error);
+        contains(output.error, "--source takes ");
+    }
+    longest = h_format("%0*d", 256 - (int)strlen("urn:meterplex:access-log:"), 1);
+    output = import("combined", "named", log, h_format("--source=0%s", longest));
+    ck_assert_int_eq(output.status, 2);
+    contains(output.error, "--source takes 1 to 231 bytes");
+    ck_assert_str_eq(ask("named", "count(*)"), "0");
+    output = import("combined", "named", log, h_format("--source=%s", longest));
+    summary_is(&output, "1 lines: 1 events (1 new, 0 already there), 0 malformed, 0 cut");
+    ck_assert_str_eq(ask("named", "max(length(source))"), "256");
 }
 END_TEST
 
@@ -285,6 +348,8 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, twice_counts_once);
     tcase_add_test(tcase, a_line_becomes_an_event);
+    tcase_add_test(tcase, a_client_cannot_take_a_lines_id);
+    tcase_add_test(tcase, a_name_of_a_log_has_its_bounds);
     tcase_add_test(tcase, common_and_vhost_combined);
     tcase_add_test(tcase, malformed_lines_are_shown);
     tcase_add_test(tcase, a_line_from_the_future_is_malformed);
