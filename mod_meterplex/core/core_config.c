@@ -1,5 +1,6 @@
 /* core_config.c: core's directives, what must hold before the server starts, and the state directory. */
 #include "core_private.h"
+#include "core_state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -292,7 +293,7 @@ static const char *read_key(apr_pool_t *pool, const char *path, mpx_rootkey_t *k
 int core_config_check(apr_pool_t *pool, server_rec *s)
 {
     core_config_t *c = ap_get_module_config(s->module_config, &meterplex_module);
-    struct stat st;
+    const char *wrong;
     int i;
 
     config = c;
@@ -307,16 +308,17 @@ int core_config_check(apr_pool_t *pool, server_rec *s)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (i = 0; i < c->key_files->nelts; i++) {
-        const char *path = APR_ARRAY_IDX(c->key_files, i, const char *), *wrong = read_key(pool, path, NULL);
+        const char *path = APR_ARRAY_IDX(c->key_files, i, const char *);
+        wrong = read_key(pool, path, NULL);
         if (wrong) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "MeterplexKeyFile %s: %s", path, wrong);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
     }
-    if (c->state_dir == NULL || stat(c->state_dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+    wrong = c->state_dir ? core_state_wrong(pool, c->state_dir) : "the directive is missing";
+    if (wrong) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "MeterplexStateDir%s%s: %s",
-                     c->state_dir ? " " : "", c->state_dir ? c->state_dir : "",
-                     c->state_dir ? "there is no such directory; make it, mode 0700" : "the directive is missing");
+                     c->state_dir ? " " : "", c->state_dir ? c->state_dir : "", wrong);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     return OK;
