@@ -188,6 +188,68 @@ START_TEST(a_state_directory_that_others_can_change_is_refused)
 }
 END_TEST
 
+/* The configuration is right, and the start ends with a line of this text. */
+static void start_is_refused(h_httpd_t *httpd, const char *text)
+{
+    unlink(httpd->log); /* what earlier starts told */
+    h_httpd_try(httpd);
+    H_WAIT(10, h_httpd_logged(httpd, text) && h_httpd_pid(httpd) == 0);
+    h_httpd_stop(httpd); /* what is left of it holds the lock */
+}
+
+/* What a link leads to is not written, nor made. The names in the order in which a start uses them. */
+START_TEST(links_in_the_state_directory_are_refused)
+{
+    static const char *const names[] = { "lock", "node.id.part", "node.id", "counters.part", "counters" };
+    h_httpd_t *httpd = h_httpd_make("links", 1, NULL);
+    const char *file = h_file(h_format("%s/victim", httpd->root), "mine"), *nowhere = h_format("%s/nowhere", httpd->root);
+
+    h_httpd_expect_log("it is a symbolic link");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *link = h_format("%s/%s", httpd->state, names[i]);
+        const char *told = h_format("%s: it is a symbolic link; put the file itself there", names[i]);
+
+        ck_assert_int_eq(symlink(file, link), 0);
+        start_is_refused(httpd, told);
+        ck_assert_int_eq(unlink(link), 0);
+        ck_assert_int_eq(symlink(nowhere, link), 0);
+        start_is_refused(httpd, told);
+        ck_assert_int_eq(unlink(link), 0);
+    }
+    ck_assert_str_eq(h_read_file(file), "mine");
+    ck_assert_int_ne(access(nowhere, F_OK), 0);
+    h_httpd_start(httpd);
+    h_httpd_stop(httpd);
+}
+END_TEST
+
+START_TEST(an_empty_counter_file_is_refused_as_a_damaged_one)
+{
+    h_httpd_t *httpd = h_httpd_make("empty", 1, NULL);
+    const char *counters = h_file(h_format("%s/counters", httpd->state), "");
+    const char *told = h_format("%s: it is not a counter file of this version; keep it aside for its counts and start with "
+                                "a new one",
+                                counters);
+
+    h_httpd_expect_log(told);
+    start_is_refused(httpd, told);
+    ck_assert_int_eq(unlink(counters), 0);
+    h_httpd_start(httpd);
+    h_httpd_stop(httpd);
+}
+END_TEST
+
+START_TEST(a_fifo_in_the_state_directory_holds_nothing_up)
+{
+    h_httpd_t *httpd = h_httpd_make("fifo", 1, NULL);
+    const char *fifo = h_format("%s/node.id", httpd->state);
+
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    h_httpd_expect_log("node.id: it is not a regular file");
+    start_is_refused(httpd, "node.id: it is not a regular file");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("server");
@@ -203,6 +265,9 @@ int main(void)
     tcase_add_test(tcase, readable_root_key_is_refused);
     tcase_add_test(tcase, a_state_directory_has_one_server);
     tcase_add_test(tcase, a_state_directory_that_others_can_change_is_refused);
+    tcase_add_test(tcase, links_in_the_state_directory_are_refused);
+    tcase_add_test(tcase, an_empty_counter_file_is_refused_as_a_damaged_one);
+    tcase_add_test(tcase, a_fifo_in_the_state_directory_holds_nothing_up);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }
