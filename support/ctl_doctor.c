@@ -1,15 +1,13 @@
 /* ctl_doctor.c: `meterplexctl doctor`: looks at an installation and says what to do. Changes nothing. */
 #include "ctl_doctor.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <apr_strings.h>
+
+#include "../mod_meterplex/core/core_state.h"
 
 static const char *const finding_names[] = { "ok", "advice", "wrong" };
 
@@ -53,27 +51,14 @@ static void check_key_file(doctor_t *d)
 
 static void check_state_dir(doctor_t *d)
 {
-    const char *path = d->ctl->state_dir;
-    struct stat st;
+    const char *path = d->ctl->state_dir, *wrong;
 
     if (path == NULL || *path == '\0') {
         doctor_say(d, FOUND_WRONG, "state directory",
                    "not named: give --state-dir DIR or METERPLEX_STATE_DIR, as MeterplexStateDir has it");
     }
-    else if (lstat(path, &st) != 0) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s: %s; make it, mode 0700, owned by the user that httpd starts as",
-                   path, strerror(errno));
-    }
-    else if (!S_ISDIR(st.st_mode)) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s is not a directory; name one", path);
-    }
-    else if (st.st_mode & 022) {
-        doctor_say(d, FOUND_WRONG, "state directory", "%s has mode %04o, so others can change the counters: chmod 0700 %s",
-                   path, (unsigned)st.st_mode & 07777, path);
-    }
-    else if (access(path, W_OK) != 0) {
-        doctor_say(d, FOUND_WRONG, "state directory",
-                   "%s cannot be written to (%s); run this as the user that httpd starts as", path, strerror(errno));
+    else if ((wrong = core_state_wrong(d->ctl->pool, path)) != NULL) {
+        doctor_say(d, FOUND_WRONG, "state directory", "%s: %s", path, wrong);
     }
     else {
         doctor_say(d, FOUND_OK, "state directory", "%s", path);

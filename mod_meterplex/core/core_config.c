@@ -1,5 +1,6 @@
 /* core_config.c: core's directives, what must hold before the server starts, and the state directory. */
 #include "core_private.h"
+#include "core_state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -292,7 +293,7 @@ static const char *read_key(apr_pool_t *pool, const char *path, mpx_rootkey_t *k
 int core_config_check(apr_pool_t *pool, server_rec *s)
 {
     core_config_t *c = ap_get_module_config(s->module_config, &meterplex_module);
-    struct stat st;
+    const char *wrong;
     int i;
 
     config = c;
@@ -307,16 +308,17 @@ int core_config_check(apr_pool_t *pool, server_rec *s)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     for (i = 0; i < c->key_files->nelts; i++) {
-        const char *path = APR_ARRAY_IDX(c->key_files, i, const char *), *wrong = read_key(pool, path, NULL);
+        const char *path = APR_ARRAY_IDX(c->key_files, i, const char *);
+        wrong = read_key(pool, path, NULL);
         if (wrong) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "MeterplexKeyFile %s: %s", path, wrong);
             return HTTP_INTERNAL_SERVER_ERROR;
         }
     }
-    if (c->state_dir == NULL || stat(c->state_dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+    wrong = c->state_dir ? core_state_wrong(pool, c->state_dir) : "the directive is missing";
+    if (wrong) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "MeterplexStateDir%s%s: %s",
-                     c->state_dir ? " " : "", c->state_dir ? c->state_dir : "",
-                     c->state_dir ? "there is no such directory; make it, mode 0700" : "the directive is missing");
+                     c->state_dir ? " " : "", c->state_dir ? c->state_dir : "", wrong);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     return OK;
@@ -357,6 +359,32 @@ static int open_keys(apr_pool_t *pconf, server_rec *s)
 
 /* --- State directory ------------------------------------------------------------------------------------------------------------ */
 
+int mpx_state_open(const char *path, int flags, const char **wrong)
+{
+    struct stat st;
+    int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600); /* a FIFO would be waited for */
+
+    if (fd < 0) {
+        *wrong = errno == ELOOP ? "it is a symbolic link; put the file itself there" : "it cannot be opened";
+        errno = errno == ELOOP ? 0 : errno;
+        return -1;
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        *wrong = "it is not a regular file";
+        close(fd);
+        errno = 0;
+        return -1;
+    }
+    return fd;
+}
+
+/* @param name  of the file @param error errno, or 0 */
+static int state_error(server_rec *s, const char *name, const char *wrong, int error)
+{
+    ap_log_error(APLOG_MARK, APLOG_EMERG, error, s, "MeterplexStateDir %s: %s: %s", config->state_dir, name, wrong);
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
 /* A POSIX record lock held by the parent for its life: children do not inherit it, so it ends with the parent however that
  * dies; a second server on the same directory is refused. A reload may name another directory: that is locked as well, and
  * the former stays so, since children that have yet to end write there. */
@@ -364,17 +392,20 @@ static int lock_state_dir(apr_pool_t *pool, server_rec *s)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     const char *path = apr_pstrcat(pool, config->state_dir, "/lock", NULL);
-    const char *key = apr_pstrcat(pool, LOCK_KEY, path, NULL);
+    const char *key = apr_pstrcat(pool, LOCK_KEY, path, NULL), *wrong;
     int fd;
 
     if (ap_retained_data_get(key)) {
         return OK;
     }
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || fcntl(fd, F_SETLK, &lock) != 0) {
-        int error = errno;
-        ap_log_error(APLOG_MARK, APLOG_EMERG, error, s, "MeterplexStateDir %s: %s", config->state_dir,
-                     fd < 0 ? "it cannot be written to" : "another server is using it; each needs a directory of its own");
+    fd = mpx_state_open(path, O_RDWR | O_CREAT, &wrong);
+    if (fd < 0) {
+        return state_error(s, "lock", wrong, errno);
+    }
+    if (fcntl(fd, F_SETLK, &lock) != 0) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, errno, s,
+                     "MeterplexStateDir %s: another server is using it; each needs a directory of its own",
+                     config->state_dir);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     ap_retained_data_create(key, 1); /* the descriptor stays open for the life of the process */
@@ -385,11 +416,14 @@ static int lock_state_dir(apr_pool_t *pool, server_rec *s)
 static int open_node_id(apr_pool_t *pool, server_rec *s)
 {
     const char *path = apr_pstrcat(pool, config->state_dir, "/node.id", NULL);
-    const char *part = apr_pstrcat(pool, path, ".part", NULL);
+    const char *part = apr_pstrcat(pool, path, ".part", NULL), *wrong;
     char text[MPX_UUID_TEXT] = "";
     unsigned char random[8];
-    int fd = open(path, O_RDONLY | O_CLOEXEC), ok;
+    int fd = mpx_state_open(path, O_RDONLY, &wrong), ok;
 
+    if (fd < 0 && errno != ENOENT) {
+        return state_error(s, "node.id", wrong, errno);
+    }
     if (fd >= 0) {
         ok = read(fd, text, sizeof text - 1) == sizeof text - 1 && mpx_uuid_parse(text, &node_id);
         close(fd);
@@ -402,11 +436,12 @@ static int open_node_id(apr_pool_t *pool, server_rec *s)
     randombytes_buf(random, sizeof random);
     mpx_uuid_v7(&node_id, apr_time_now(), random);
     mpx_uuid_format(&node_id, text);
-    fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    ok = fd >= 0 && write(fd, text, sizeof text - 1) == sizeof text - 1 && fsync(fd) == 0;
-    if (fd >= 0) {
-        close(fd);
+    fd = mpx_state_open(part, O_WRONLY | O_CREAT | O_TRUNC, &wrong);
+    if (fd < 0) {
+        return state_error(s, "node.id.part", wrong, errno);
     }
+    ok = write(fd, text, sizeof text - 1) == sizeof text - 1 && fsync(fd) == 0;
+    close(fd);
     if (!ok || rename(part, path) != 0) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, errno, s, "%s cannot be written", path);
         return HTTP_INTERNAL_SERVER_ERROR;

@@ -7,6 +7,8 @@ libmpx_db_la_SOURCES = \
 	mod_meterplex/core/core_path.c \
 	mod_meterplex/core/core_path.h \
 	mod_meterplex/core/core_problem_model.c \
+	mod_meterplex/core/core_state.c \
+	mod_meterplex/core/core_state.h \
 	mod_meterplex/core/core_db.c \
 	mod_meterplex/core/core_db.h \
 	mod_meterplex/core/core_db_param.c \

@@ -150,6 +150,10 @@ MPX_DECLARE(const char *) mpx_http_if_match(mpx_http_t *http);
 /* --- Server configuration that others need ------------------------------------------------------------------------------ */
 
 MPX_DECLARE(const char *) mpx_state_dir(void);                 /* absolute, or NULL when not configured */
+/* Open a file in it, for the parent's user alone (0600); a symbolic link, or what else is no regular file, is refused.
+ * @param flags  of open(2)
+ * @return the descriptor; or -1, a sentence, and errno for the log line: 0 where the sentence says all */
+MPX_DECLARE(int) mpx_state_open(const char *path, int flags, const char **wrong) MPX_MUST_CHECK;
 MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);             /* of this state directory */
 MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n);       /* all configured; the first signs; NULL when none */
 MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);

@@ -260,14 +260,14 @@ static int file_error(server_rec *s, const char *path, const char *what, int err
 /* Make a file of that size with all its blocks, under another name first, so that one found half made holds nothing. */
 static int make_file(apr_pool_t *pool, server_rec *s, const char *path, apr_size_t size)
 {
-    const char *part = apr_pstrcat(pool, path, ".part", NULL);
+    const char *part = apr_pstrcat(pool, path, ".part", NULL), *wrong;
     unsigned char secret[MPX_COUNTERS_SECRET], random[8];
     void *memory;
     mpx_uuid_t id;
-    int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), error;
+    int fd = mpx_state_open(part, O_RDWR | O_CREAT | O_TRUNC, &wrong), error;
 
     if (fd < 0) {
-        return file_error(s, part, "cannot be made", errno);
+        return file_error(s, part, wrong, errno);
     }
     error = posix_fallocate(fd, 0, (off_t)size);
     memory = error ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -291,13 +291,14 @@ static int map_file(apr_pool_t *pool, server_rec *s, const char *path)
 {
     struct stat st;
     const char *wrong = NULL;
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int fd = mpx_state_open(path, O_RDWR, &wrong);
 
     if (fd < 0 || fstat(fd, &st) != 0) {
-        return file_error(s, path, "cannot be opened", errno);
+        return file_error(s, path, fd < 0 ? wrong : "cannot be looked at", errno);
     }
     file.size = (apr_size_t)st.st_size;
-    file.memory = mmap(NULL, file.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    /* nothing cannot be mapped; it is judged as every other file that is no counter file */
+    file.memory = file.size ? mmap(NULL, file.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : NULL;
     if (file.memory == MAP_FAILED) {
         close(fd);
         return file_error(s, path, "cannot be mapped", errno);
@@ -352,7 +353,9 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
 {
     const char *path = apr_pstrcat(pconf, mpx_state_dir(), "/counters", NULL);
     char node[MPX_UUID_TEXT];
-    int rv = access(path, F_OK) == 0 ? OK : make_file(pconf, s, path, size);
+    struct stat st;
+    /* a link that leads nowhere is there, too, and is refused */
+    int rv = lstat(path, &st) == 0 ? OK : make_file(pconf, s, path, size);
 
     rv = rv == OK ? map_file(pconf, s, path) : rv;
     if (rv != OK) {

@@ -31,6 +31,18 @@ find_state() {
     fi
 }
 
+# must_be_usable PATH WHAT REMEDY: other characters have a meaning for make, configure or httpd's configuration, or end
+# words there. Bytes beyond ASCII are letters to all of them.
+must_be_usable() {
+    local LC_ALL=C bad=${1//[A-Za-z0-9\/._+,@~$'\x80'-$'\xff'-]/} shown=
+    while [ -n "$bad" ]; do # each once
+        shown+=${bad:0:1}
+        bad=${bad//"${bad:0:1}"/}
+    done
+    [ -z "$shown" ] || refuse "$2 ${1//[[:cntrl:]]/?} has '${shown//[[:cntrl:]]/?}' in its path, where only letters," \
+        "digits and / . _ - + , @ ~ work: $3"
+}
+
 is_marked() { [ -f "$STATE/.meterplex-state" ]; }
 is_empty() { [ -z "$(ls -A -- "$1")" ]; }
 
@@ -83,9 +95,9 @@ make_state() {
     chmod 755 "$STATE"
     (umask 022 && mkdir -p "$STATE"/{bin,log,httpd/state,upstream,demo})
     mkdir -p -m 711 "$STATE/secrets"
-    if is_root; then
-        chown "$HTTPD_USER" "$STATE/httpd/state"
-    fi
+    # of the user who starts httpd alone: its children have no right to it. An earlier ./dev gave it to theirs
+    chown "$(id -u)" "$STATE/httpd/state"
+    chmod 700 "$STATE/httpd/state"
     exec 9>"$STATE/.lock"
     flock -n 9 || die "another ./dev is at work in $STATE"
 }

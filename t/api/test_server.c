@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Everything but migrations, which come in the course of the cases. */
 static void up(void)
@@ -132,7 +133,7 @@ START_TEST(a_state_directory_has_one_server)
     h_httpd_t *rival = h_httpd_make("rival", 1, NULL);
 
     a_rival_is_refused(rival, first);
-    h_command((const char *[]){ "install", "-d", "-m", "0755", "-o", "www-data", second, NULL }, NULL);
+    h_command((const char *[]){ "install", "-d", "-m", "0700", second, NULL }, NULL);
     h_main_httpd->state = second;
     h_httpd_configure(h_main_httpd, NULL);
     h_httpd_graceful(h_main_httpd);
@@ -146,6 +147,125 @@ START_TEST(a_state_directory_has_one_server)
     h_httpd_start(rival);
     h_httpd_stop(rival);
     h_httpd_start(h_main_httpd);
+}
+END_TEST
+
+/* httpd -t refuses the state directory, with a line that names it and has the text; so does meterplexctl doctor, and the
+ * start. */
+static void state_is_refused(h_httpd_t *httpd, const char *text)
+{
+    h_output_t output = h_httpd_test(httpd);
+    const char *line = h_format("MeterplexStateDir %s: %s", httpd->state, text);
+
+    ck_assert_int_ne(output.status, 0);
+    ck_assert_msg(strstr(output.error, line) != NULL, "not in httpd -t: %s\n%s", line, output.error);
+    output = h_ctl("doctor", "--state-dir", httpd->state, NULL);
+    line = h_format("wrong   state directory  %s: %s", httpd->state, text);
+    ck_assert_msg(strstr(output.text, line) != NULL, "not in doctor: %s\n%s", line, output.text);
+    ck_assert_int_ne(h_httpd_try(httpd).status, 0);
+    ck_assert_int_eq(h_httpd_pid(httpd), 0);
+}
+
+static void state_is_accepted(h_httpd_t *httpd)
+{
+    h_output_t output = h_httpd_test(httpd);
+
+    ck_assert_msg(output.status == 0, "httpd -t: %s", output.error);
+    output = h_ctl("doctor", "--state-dir", httpd->state, NULL);
+    ck_assert_msg(strstr(output.text, h_format("ok      state directory  %s\n", httpd->state)) != NULL, "%s", output.text);
+}
+
+START_TEST(a_state_directory_that_others_can_change_is_refused)
+{
+    static const mode_t open_to_others[] = { 0770, 0702, 01777 };
+    h_httpd_t *httpd = h_httpd_make("owned", 1, NULL);
+    const char *made = httpd->state;
+
+    for (size_t i = 0; i < sizeof open_to_others / sizeof *open_to_others; i++) {
+        const char *told = h_format("its mode is %04o; others can change what is in it: chmod 0700 %s",
+                                    (unsigned)open_to_others[i], made);
+        ck_assert_int_eq(chmod(made, open_to_others[i]), 0);
+        state_is_refused(httpd, told);
+    }
+    chmod(made, 0755);
+    state_is_accepted(httpd);
+    chmod(made, 0700);
+    state_is_accepted(httpd);
+    if (geteuid() == 0) { /* nobody else can give a directory away */
+        h_command((const char *[]){ "chown", "www-data", made, NULL }, NULL);
+        state_is_refused(httpd, h_format("it belongs to user www-data, and must belong to the user who starts httpd, or to "
+                                         "root: chown root %s",
+                                         made));
+        h_command((const char *[]){ "chown", "root", made, NULL }, NULL);
+    }
+    httpd->state = h_format("%s/nowhere", httpd->root);
+    h_httpd_configure(httpd, NULL);
+    state_is_refused(httpd, "there is no such directory; make it: install -d -m 0700 ");
+    httpd->state = h_file(h_format("%s/file", httpd->root), "");
+    h_httpd_configure(httpd, NULL);
+    state_is_refused(httpd, "it is not a directory");
+}
+END_TEST
+
+/* The configuration is right, and the start ends with a line of this text. */
+static void start_is_refused(h_httpd_t *httpd, const char *text)
+{
+    unlink(httpd->log); /* what earlier starts told */
+    h_httpd_try(httpd);
+    H_WAIT(10, h_httpd_logged(httpd, text) && h_httpd_pid(httpd) == 0);
+    h_httpd_stop(httpd); /* what is left of it holds the lock */
+}
+
+/* What a link leads to is not written, nor made. The names in the order in which a start uses them. */
+START_TEST(links_in_the_state_directory_are_refused)
+{
+    static const char *const names[] = { "lock", "node.id.part", "node.id", "counters.part", "counters" };
+    h_httpd_t *httpd = h_httpd_make("links", 1, NULL);
+    const char *file = h_file(h_format("%s/victim", httpd->root), "mine"), *nowhere = h_format("%s/nowhere", httpd->root);
+
+    h_httpd_expect_log("it is a symbolic link");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *link = h_format("%s/%s", httpd->state, names[i]);
+        const char *told = h_format("%s: it is a symbolic link; put the file itself there", names[i]);
+
+        ck_assert_int_eq(symlink(file, link), 0);
+        start_is_refused(httpd, told);
+        ck_assert_int_eq(unlink(link), 0);
+        ck_assert_int_eq(symlink(nowhere, link), 0);
+        start_is_refused(httpd, told);
+        ck_assert_int_eq(unlink(link), 0);
+    }
+    ck_assert_str_eq(h_read_file(file), "mine");
+    ck_assert_int_ne(access(nowhere, F_OK), 0);
+    h_httpd_start(httpd);
+    h_httpd_stop(httpd);
+}
+END_TEST
+
+START_TEST(an_empty_counter_file_is_refused_as_a_damaged_one)
+{
+    h_httpd_t *httpd = h_httpd_make("empty", 1, NULL);
+    const char *counters = h_file(h_format("%s/counters", httpd->state), "");
+    const char *told = h_format("%s: it is not a counter file of this version; keep it aside for its counts and start with "
+                                "a new one",
+                                counters);
+
+    h_httpd_expect_log(told);
+    start_is_refused(httpd, told);
+    ck_assert_int_eq(unlink(counters), 0);
+    h_httpd_start(httpd);
+    h_httpd_stop(httpd);
+}
+END_TEST
+
+START_TEST(a_fifo_in_the_state_directory_holds_nothing_up)
+{
+    h_httpd_t *httpd = h_httpd_make("fifo", 1, NULL);
+    const char *fifo = h_format("%s/node.id", httpd->state);
+
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    h_httpd_expect_log("node.id: it is not a regular file");
+    start_is_refused(httpd, "node.id: it is not a regular file");
 }
 END_TEST
 
@@ -164,6 +284,10 @@ int main(void)
     tcase_add_test(tcase, readable_root_key_is_refused);
     tcase_add_test(tcase, a_pool_that_cannot_be_is_refused);
     tcase_add_test(tcase, a_state_directory_has_one_server);
+    tcase_add_test(tcase, a_state_directory_that_others_can_change_is_refused);
+    tcase_add_test(tcase, links_in_the_state_directory_are_refused);
+    tcase_add_test(tcase, an_empty_counter_file_is_refused_as_a_damaged_one);
+    tcase_add_test(tcase, a_fifo_in_the_state_directory_holds_nothing_up);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

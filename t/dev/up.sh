@@ -110,6 +110,15 @@ up_again() {
     is "$(demo_count)" "$count"
 }
 
+# Where the parent of httpd writes nobody else may put anything; an earlier up had given it to the children's user.
+state_is_closed() { is "$(stat -c '%u %a' "$STATE/httpd/state")" "$(id -u) 700"; }
+up_closes_the_state() {
+    state_is_closed && chmod 755 "$STATE/httpd/state" || return 1
+    [ "$(id -u)" != 0 ] || chown www-data "$STATE/httpd/state" || return 1
+    dev up --no-demo --state "$STATE" && state_is_closed || return 1
+    env_of '"$METERPLEXCTL" doctor'
+}
+
 # The README's first session, pasted; its files go where the state is.
 readme_session() {
     awk '/^## /{ s = ($0 == "## A first session") } s && /^```$/ { c = 0 } s && c { print } s && /^```sh/ { c = 1 }' "$ROOT/README.md" \
@@ -159,7 +168,7 @@ shipped_configuration() {
     apxs=$(command -v apxs || command -v apxs2) || return 1
     httpd=$("$apxs" -q SBINDIR)/$("$apxs" -q PROGNAME)
     site=$(free_port) api=$(free_port)
-    mkdir -p "$dir/site/v1" "$dir/site/health" "$dir/state" || return 1
+    mkdir -p "$dir/site/v1" "$dir/site/health" && mkdir -m 700 "$dir/state" || return 1
     for path in / /v1/ /health/; do echo "the site's own $path" >"$dir/site${path}index.html"; done
     sed -e "s#/etc/meterplex/root.key#$STATE/secrets/root.key#; s#/etc/meterplex/pgpass#$STATE/secrets/httpd.pgpass#" \
         -e "s#/var/lib/meterplex#$dir/state#; s#host=127.0.0.1#& port=$(sed -n 's/^postgresql=//p' "$STATE/ports")#" \
@@ -234,10 +243,11 @@ refuses() { # WORD OPTION...: exit status not 0 and the word in what is said
     contains "$out" "$word"
 }
 
-misused() { # WORD ARGUMENT...: exit status 2 and one line with the word
-    local word=$1 out status=0
-    shift
-    out=$(dev "$@" 2>&1) || status=$?
+misused() { misused_by "$ROOT/dev" "$@"; }
+misused_by() { # DEV WORD ARGUMENT...: exit status 2 and one line with the word
+    local program=$1 word=$2 out status=0
+    shift 2
+    out=$("$program" "$@" 2>&1) || status=$?
     is "$status" 2 && is "$(wc -l <<<"$out")" 1 && contains "$out" "$word"
 }
 
@@ -245,6 +255,26 @@ misuse() {
     misused nodemo up --nodemo && misused "options only" clean x && misused value up --port \
         && misused directory up --state= && misused "option of up" down --no-demo && misused error logs nothing \
         && misused fuzz check nothing && misused gate bench nothing
+}
+
+# Paths that make, configure or httpd would read as something else: named with their characters before anything is made,
+# the checkout's own and that which var leads to, too.
+unusual_paths() {
+    local odd=("a b" 'a#b' 'a;b' 'a(b' 'a)b' 'a<b' 'a>b' 'a$b' 'a|b' 'a&b' 'a\b' "a'b" 'a"b' 'a`b' 'a:b' 'a%b' 'a*b' 'a=b') name
+    for name in "${odd[@]}"; do
+        misused "the state directory $DIR/$name has '${name:1:1}' in its path, where only" up --no-demo --state "$DIR/$name" \
+            && [ ! -e "$DIR/$name" ] || { dev down --state "$DIR/$name" >/dev/null 2>&1; return 1; }
+    done
+    misused "/a#;b has '#;' in its path" up --no-demo --state "$DIR/a#;b" || return 1
+    misused "a?b has '?' in its path" up --no-demo --state "$DIR/a"$'\n'b || return 1
+    mkdir -p "$DIR/a checkout" "$DIR/checkout" && cp -r "$ROOT/dev" "$ROOT/support" "$DIR/a checkout" \
+        && cp -r "$ROOT/dev" "$ROOT/support" "$DIR/checkout" && ln -s "$DIR/a state" "$DIR/checkout/var" || return 1
+    for name in up "check unit" lint "bench gate"; do
+        # shellcheck disable=SC2086
+        misused_by "$DIR/a checkout/dev" "the checkout $DIR/a checkout has ' ' in its path" $name || return 1
+    done
+    is "$(ls -A "$DIR/a checkout" | tr '\n' ' ')" "dev support " || return 1
+    misused_by "$DIR/checkout/dev" "the state directory $DIR/a state has ' ' in its path" up --no-demo && [ ! -e "$DIR/a state" ]
 }
 
 # A directory with somebody's file, and one below what is closed to the servers' users: refused, and left as they are.
@@ -297,6 +327,7 @@ check "what dev.env names works" variables_work
 check "/demo/ and /demo-proxy/ want a key" gates
 check "the lines that up prints work" what_it_says_works
 check "a second up changes nothing" up_again
+check "nobody but who starts httpd can change its state directory" up_closes_the_state
 check "the README's first session" readme_session
 check "httpd alone stops and starts" httpd_alone
 check "PostgreSQL alone starts again" postgresql_alone
@@ -304,7 +335,7 @@ check "up after kill -9 of the parents" up_after_a_kill
 check "the configuration as it is installed leaves a site alone" shipped_configuration
 check "a taken port is named" taken_port
 check "a port that is none is refused" refuses "99999" up --port 99999
-check "a state directory with a space is refused" refuses "without spaces" up --state "$DIR/a state"
+check "paths with unusual characters are refused" unusual_paths
 check "an unknown command is refused" misused "upp" upp
 check "unknown options and words too many are refused" misuse
 check "a directory of somebody else is refused and left alone" others_directory

@@ -167,7 +167,7 @@ h_httpd_t *h_httpd_make(const char *name, int modules, const char *conf)
     httpd->name = h_format("%s", name);
     httpd->mpm = "event";
     httpd->root = h_make_dir(h_format("httpd-%s", name), NULL, 0755);
-    httpd->state = h_make_dir(h_format("httpd-%s/state", name), "www-data", 0755);
+    httpd->state = h_make_dir(h_format("httpd-%s/state", name), NULL, 0700);
     h_make_dir(h_format("httpd-%s/htdocs", name), NULL, 0755);
     h_make_dir(h_format("httpd-%s/cores", name), "www-data", 0755);
     h_file(h_format("httpd-%s/htdocs/index.html", name), "it works\n");
