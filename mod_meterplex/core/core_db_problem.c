@@ -37,6 +37,7 @@ static const state_rule_t rules[] = {
     { "40", MPX_P_UNAVAILABLE, "Too many changes at once; try again." },
     { "53", MPX_P_UNAVAILABLE, "The database has no room left for this; try again later." },
     { "57", MPX_P_UNAVAILABLE, "The database is not available; try again." },
+    { "58", MPX_P_UNAVAILABLE, "The database cannot read or write its files; try again later." },
     { "08", MPX_P_UNAVAILABLE, "The database is not available; try again." },
     { "25006", MPX_P_UNAVAILABLE, "The database takes no changes at the moment; try again." },
     { "42P01", MPX_P_UNAVAILABLE, "The database schema is not up to date." },

@@ -165,8 +165,10 @@ static char meant(const char *text, apr_size_t *n);
 /* The name as it stands in the text, escapes and all. */
 static int secret_name(const char *text, apr_size_t text_len)
 {
-    static const char *const words[] = { "key", "token", "secret", "password", "passwd",
-                                         "signature", "authorization", "code", "credential", NULL };
+    static const char *const words[] = { "key", "token", "secret", "password", "passwd", "signature", "authorization",
+                                         "code", "credential", "session", "jwt", NULL };
+    /* parts of other words, too: */
+    static const char *const whole[] = { "pwd", "pass", "sig", "auth", "sid", "otp", "pin", NULL };
     char name[256];
     int i;
     apr_size_t k, step, len = 0;
@@ -180,6 +182,11 @@ static int secret_name(const char *text, apr_size_t text_len)
             if (strncasecmp(name + k, words[i], n) == 0) {
                 return 1;
             }
+        }
+    }
+    for (i = 0; whole[i]; i++) {
+        if (len == strlen(whole[i]) && strncasecmp(name, whole[i], len) == 0) {
+            return 1;
         }
     }
     return 0;

@@ -183,22 +183,42 @@ int identity_fixups(request_rec *r)
 
 /* --- Require ------------------------------------------------------------------------------------------------------------------------ */
 
+/* A parsed line. */
+typedef struct require_words {
+    apr_array_header_t *words; /* const char * */
+    int negated;               /* what it finds missing is as it should be, and no problem to tell */
+} require_words_t;
+
+/* "Require not", or somewhere inside of a section that none may pass. */
+static int is_negated(const cmd_parms *cmd)
+{
+    const ap_directive_t *d = cmd->directive;
+    int negated = d && ap_cstr_casecmpn(d->args, "not ", 4) == 0;
+
+    for (d = d ? d->parent : NULL; d && !negated; d = d->parent) {
+        negated = ap_cstr_casecmp(d->directive, "<RequireNone") == 0;
+    }
+    return negated;
+}
+
 static const char *parse_words(cmd_parms *cmd, const char *line, const void **parsed, const char *what,
                                mpx_field_check_fn *check)
 {
-    apr_array_header_t *words = apr_array_make(cmd->pool, 2, sizeof(const char *));
+    require_words_t *require = apr_palloc(cmd->pool, sizeof *require);
     const char *word, *detail;
 
+    require->words = apr_array_make(cmd->pool, 2, sizeof(const char *));
+    require->negated = is_negated(cmd);
     while (*(word = ap_getword_conf(cmd->pool, &line))) {
         if (check && check(word, strlen(word), &detail)) {
             return apr_psprintf(cmd->pool, "Require %s: \"%s\": %s", what, word, detail);
         }
-        APR_ARRAY_PUSH(words, const char *) = word;
+        APR_ARRAY_PUSH(require->words, const char *) = word;
     }
-    if (words->nelts == 0) {
+    if (require->words->nelts == 0) {
         return apr_psprintf(cmd->pool, "Require %s takes one or more names, any of which will do", what);
     }
-    *parsed = words;
+    *parsed = require;
     return NULL;
 }
 
@@ -227,7 +247,8 @@ static authz_status granted(const request_rec *r)
 
 static authz_status check_scope(request_rec *r, const char *line, const void *parsed)
 {
-    const apr_array_header_t *words = parsed;
+    const require_words_t *require = parsed;
+    const apr_array_header_t *words = require->words;
     const mpx_principal_t *principal = judged(r);
     int i;
 
@@ -239,9 +260,11 @@ static authz_status check_scope(request_rec *r, const char *line, const void *pa
             return granted(r);
         }
     }
-    mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE,
-                      words->nelts == 1 ? "This needs the scope %s." : "This needs one of the scopes %s.",
-                      apr_array_pstrcat(r->pool, words, ' '));
+    if (!require->negated) {
+        mpx_problem_raise(r, MPX_P_INSUFFICIENT_SCOPE,
+                          words->nelts == 1 ? "This needs the scope %s." : "This needs one of the scopes %s.",
+                          apr_array_pstrcat(r->pool, words, ' '));
+    }
     return AUTHZ_DENIED;
 }
 
@@ -252,7 +275,8 @@ static const char *parse_tenants(cmd_parms *cmd, const char *line, const void **
 
 static authz_status check_tenant(request_rec *r, const char *line, const void *parsed)
 {
-    const apr_array_header_t *words = parsed;
+    const require_words_t *require = parsed;
+    const apr_array_header_t *words = require->words;
     const mpx_principal_t *principal = judged(r);
     int i;
 
@@ -267,7 +291,9 @@ static authz_status check_tenant(request_rec *r, const char *line, const void *p
             return granted(r);
         }
     }
-    mpx_problem_raise(r, MPX_P_FORBIDDEN, "This is not for your tenant.");
+    if (!require->negated) {
+        mpx_problem_raise(r, MPX_P_FORBIDDEN, "This is not for your tenant.");
+    }
     return AUTHZ_DENIED;
 }
 

@@ -19,12 +19,19 @@ static const char conf[] =
     "        Require meterplex-scope demo:write\n    </RequireAll>\n</Location>\n"
     "<Location /notus>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read demo:write\n"
     "        Require not meterplex-tenant acme\n    </RequireAll>\n</Location>\n"
+    "<Location /deny>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read\n"
+    "        Require not meterplex-scope billing:blocked\n        Require not ip 127.0.0.1\n    </RequireAll>\n"
+    "</Location>\n"
+    "<Location /none>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read\n"
+    "        <RequireNone>\n            <RequireAny>\n                Require meterplex-tenant umbrella\n"
+    "                Require ip 127.0.0.1\n            </RequireAny>\n        </RequireNone>\n    </RequireAll>\n"
+    "</Location>\n"
     "<Location /acme>\n    AuthType Meterplex\n    Require meterplex-tenant acme\n</Location>\n"
     "<Location /either>\n    AuthType Meterplex\n    <RequireAny>\n        Require meterplex-scope never:held\n"
     "        Require meterplex-tenant acme umbrella\n    </RequireAny>\n</Location>\n"
     /* httpd's default, which the harness overrides for all of "/" */
     "<Location />\n    AuthzSendForbiddenOnFailure Off\n</Location>\n"
-    "AliasMatch ^/(gated|both|notus|acme|either) /dev/null\n";
+    "AliasMatch ^/(gated|both|notus|deny|none|acme|either) /dev/null\n";
 
 static void up(void)
 {
@@ -141,6 +148,21 @@ START_TEST(a_location_asks_for_a_tenant)
     ck_assert(passes("/either", reader));
     ck_assert(passes("/either", other));
     h_expect(h_get("/either", NULL), 401);
+}
+END_TEST
+
+/* A line that must not match, and does not, is not why the request is refused; what it would deny is nobody's to know. */
+START_TEST(a_negated_line_is_no_reason)
+{
+    static const char *const paths[] = { "/deny", "/none" };
+
+    for (int i = 0; i < 2; i++) {
+        const h_response_t *r = h_get(paths[i], reader);
+
+        h_expect_problem(r, 403, "forbidden");
+        h_expect_json(r, "/detail", "This is not allowed.");
+    }
+    h_expect_problem(h_get("/none", other), 403, "insufficient_scope");
 }
 END_TEST
 
@@ -419,6 +441,7 @@ int main(void)
     tcase_add_test(tcase, a_key_may_be_bound_to_addresses);
     tcase_add_test(tcase, a_location_asks_for_a_scope);
     tcase_add_test(tcase, a_location_asks_for_a_tenant);
+    tcase_add_test(tcase, a_negated_line_is_no_reason);
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
     tcase_add_test(tcase, a_revocation_is_heeded_though_its_teller_is_held_up);
