@@ -66,7 +66,7 @@ int ctl_tenant_create(ctl_t *ctl, int argc, const char *const *argv)
     ctl_call(ctl, &call, ctl->pool, NULL);
     if (identity_tenant_create(&call, name, slug, NULL, &tenant) != APR_SUCCESS) {
         return call.problem.code == MPX_P_CONFLICT
-            ? ctl_fail("there is a tenant \"%s\" already; choose another --slug", slug)
+            ? ctl_fail("the slug \"%s\" cannot be had; choose another --slug: %s", slug, call.problem.detail)
             : ctl_fail_call(ctl, &call);
     }
     if (ctl->json) {

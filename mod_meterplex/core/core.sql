@@ -48,6 +48,23 @@ DELETE FROM core.idempotency_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM core.idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
     AND created_at <= now() - interval '24 hours';
 
+-- name: idempotency_purge
+DELETE FROM core.idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM core.idempotency_keys WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
+
+-- name: outbox_purge
+DELETE FROM events.outbox WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM events.outbox WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
+
+-- name: purge_by_index
+-- For the rest of the transaction: a tenant's rows are taken in the order of an index. Where the planner knows little of a table it
+-- would collect all of them, and sort them, for each batch anew; and a bitmap goes again over what earlier batches deleted.
+-- What is so forbidden counts as dear, at which the compiler of expressions would set to work.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_sort', 'off', true), set_config('jit', 'off', true);
+
 -- name: sweep_by_index
 -- For the rest of the transaction: what is too old is found by its index. The planner, who sees a LIMIT and many old rows, would
 -- read the table from its beginning, past all the young ones that may lie there, for each batch anew.

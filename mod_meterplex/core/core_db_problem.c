@@ -41,6 +41,7 @@ static const state_rule_t rules[] = {
     { "08", MPX_P_UNAVAILABLE, "The database is not available; try again." },
     { "25006", MPX_P_UNAVAILABLE, "The database takes no changes at the moment; try again." },
     { "42P01", MPX_P_UNAVAILABLE, "The database schema is not up to date." },
+    { "42883", MPX_P_UNAVAILABLE, "The database schema is not up to date." },
     { "42703", MPX_P_UNAVAILABLE, "The database schema is not up to date." },
     { "3F000", MPX_P_UNAVAILABLE, "The database schema is not up to date." },
     { "42501", MPX_P_UNAVAILABLE, "The database role lacks a permission that this needs." },

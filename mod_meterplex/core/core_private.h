@@ -83,6 +83,9 @@ void core_metrics_reset(apr_pool_t *pconf);
 int core_metrics_open(apr_pool_t *pconf, server_rec *s); /* post_config, after core_shm_open */
 void core_health_reset(apr_pool_t *pconf);
 
+/* --- Purging tenants (core_purge.c) ------------------------------------------------------------------------------------------------- */
+void core_purge_reset(void); /* registers what is core's own */
+
 /* --- Request, errors, router (core_request.c, core_problem.c, core_router.c, ...) ------------------------------------------------- */
 void core_request_reset(apr_pool_t *pconf);  /* clears authenticator, admission list, tenant check */
 void core_request_register(apr_pool_t *pool); /* hooks: post_read_request, log_transaction, ... */

@@ -35,6 +35,7 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_jobs.c \
 	mod_meterplex/core/core_metrics.c \
 	mod_meterplex/core/core_private.h \
+	mod_meterplex/core/core_purge.c \
 	mod_meterplex/core/core_shm.c
 
 BUILT_SOURCES += mod_meterplex/core/core_sql.h

@@ -52,6 +52,7 @@ static void core_register_hooks(apr_pool_t *pool)
     /* Registries are emptied here: the other rooms fill them from their own register_hooks, which run later because
      * mod_meterplex.so is loaded first. */
     core_health_reset(pool);
+    core_purge_reset();
     core_request_reset(pool);
     core_router_reset(pool);
 

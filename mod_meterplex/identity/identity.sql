@@ -32,6 +32,35 @@ WHERE id = $1;
 -- name: tenant_delete
 UPDATE identity.tenants SET deleted_at = now(), version = version + 1, updated_at = now() WHERE id = $1;
 
+-- name: slug_holder
+-- The deleted tenant that has a slug, for the platform's sight: when it is purged.
+SELECT core.epoch_us(identity.purge_at(deleted_at)) FROM identity.tenants WHERE slug = $1 AND deleted_at IS NOT NULL;
+
+-- name: tenants_due
+SELECT id FROM identity.tenants
+WHERE deleted_at IS NOT NULL AND identity.purge_at(deleted_at) <= now()
+ORDER BY deleted_at LIMIT $1;
+
+-- name: tenant_due_lock
+SELECT slug, core.epoch_us(deleted_at) FROM identity.tenants
+WHERE id = $1 AND identity.purge_at(deleted_at) <= now() FOR UPDATE SKIP LOCKED;
+
+-- name: tenant_leftover
+SELECT core.tenant_leftover();
+
+-- name: tenant_purge
+DELETE FROM identity.tenants WHERE id = $1;
+
+-- name: secrets_purge
+DELETE FROM identity.api_key_secrets WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM identity.api_key_secrets WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
+
+-- name: keys_purge
+DELETE FROM identity.api_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM identity.api_keys WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
+
 -- name: platform_tenant
 SELECT id FROM identity.tenants WHERE platform;
 

@@ -67,6 +67,10 @@ void identity_changes_open(void);                               /* post_config: 
 /* --- Asking again before it is due (identity_refresh.c) ------------------------------------------------------------------------------ */
 void identity_refresh_open(void);                               /* post_config: job, metric */
 
+/* --- Purging tenants (identity_purge.c) ----------------------------------------------------------------------------------------------- */
+void identity_purge_register(void);                             /* register_hooks: what leaves with a tenant */
+void identity_purge_open(void);                                 /* post_config: job, metric */
+
 /* --- Credentials (identity_auth.c) ------------------------------------------------------------------------------------------------- */
 apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal);
 void identity_auth_open(apr_pool_t *pconf);                   /* post_config: metrics */

@@ -107,6 +107,19 @@ apr_status_t identity_store_tenant_update(mpx_tx_t *tx, const mpx_uuid_t *id, co
     return mpx_tx_query(tx, SQL_tenant_update, params, 5, NULL);
 }
 
+apr_status_t identity_store_slug_holder(mpx_tx_t *tx, const char *slug, apr_time_t *until)
+{
+    mpx_param_t param = mpx_param_text(slug);
+    mpx_rows_t *rows = NULL;
+    apr_status_t rv = mpx_tx_query(tx, SQL_slug_holder, &param, 1, &rows);
+
+    *until = 0;
+    if (rv == APR_SUCCESS && mpx_rows_count(rows) > 0) {
+        mpx_rows_time(rows, 0, 0, until);
+    }
+    return rv;
+}
+
 apr_status_t identity_store_tenant_delete(mpx_tx_t *tx, const mpx_uuid_t *id)
 {
     mpx_param_t param = mpx_param_uuid(id);

@@ -12,6 +12,8 @@ apr_status_t identity_store_tenant_by_slug(mpx_tx_t *tx, const char *slug, ident
 apr_status_t identity_store_tenant_list(mpx_tx_t *tx, const mpx_page_t *page, apr_array_header_t **out) MPX_MUST_CHECK;
 apr_status_t identity_store_tenant_update(mpx_tx_t *tx, const mpx_uuid_t *id, const char *name, const char *slug,
                                           const char *metadata, const char *status) MPX_MUST_CHECK;
+/* When the deleted tenant that holds a slug is purged; 0 when there is none. With the platform's sight. */
+apr_status_t identity_store_slug_holder(mpx_tx_t *tx, const char *slug, apr_time_t *until) MPX_MUST_CHECK;
 apr_status_t identity_store_tenant_delete(mpx_tx_t *tx, const mpx_uuid_t *id) MPX_MUST_CHECK;
 apr_status_t identity_store_platform_exists(mpx_tx_t *tx, int *exists) MPX_MUST_CHECK;
 

@@ -40,11 +40,36 @@ static apr_status_t record(mpx_tx_t *tx, const char *event, const char *action, 
     return rv == APR_SUCCESS ? mpx_audit_append(tx, action, id, text) : rv;
 }
 
+static int sees_all(const mpx_call_t *call)
+{
+    return call->principal && (call->principal->platform_admin || call->principal->kind == MPX_PRINCIPAL_SYSTEM);
+}
+
+/* Nobody finds a deleted tenant that still holds a slug: who may know of it is told, and until when. */
+static apr_status_t check_slug(mpx_tx_t *tx, const char *slug)
+{
+    mpx_call_t *call = mpx_tx_call(tx);
+    apr_time_t until = 0;
+    apr_status_t rv = slug && sees_all(call) ? identity_store_slug_holder(tx, slug, &until) : APR_SUCCESS;
+
+    if (rv != APR_SUCCESS || until == 0) {
+        return rv;
+    }
+    until = apr_time_from_sec(apr_time_sec(until) + 1);
+    return mpx_fail_field(call, MPX_P_CONFLICT, "/slug", "taken",
+                          until > call->now ? apr_pstrcat(call->pool, "A deleted tenant holds it until ",
+                                                          mpx_time_text(call->pool, until), ".", NULL)
+                                            : "A deleted tenant holds it, which is about to be purged.");
+}
+
 static apr_status_t create_in(mpx_tx_t *tx, void *baton)
 {
     tenant_use_t *use = baton;
-    apr_status_t rv = identity_store_tenant_insert(tx, &use->id, use->name, use->slug, use->metadata, 0);
+    apr_status_t rv = check_slug(tx, use->slug);
 
+    if (rv == APR_SUCCESS) {
+        rv = identity_store_tenant_insert(tx, &use->id, use->name, use->slug, use->metadata, 0);
+    }
     if (rv == APR_SUCCESS) {
         rv = identity_store_tenant_get(tx, &use->id, 0, use->out);
     }
@@ -88,11 +113,6 @@ apr_status_t identity_tenant_find(mpx_call_t *call, const char *id_or_slug, iden
     return rv;
 }
 
-static int sees_all(const mpx_call_t *call)
-{
-    return call->principal && (call->principal->platform_admin || call->principal->kind == MPX_PRINCIPAL_SYSTEM);
-}
-
 static apr_status_t list_in(mpx_tx_t *tx, void *baton)
 {
     tenant_use_t *use = baton;
@@ -130,7 +150,10 @@ static apr_status_t update_in(mpx_tx_t *tx, void *baton)
         return mpx_fail_field(call, MPX_P_VALIDATION_FAILED, "/status", "platform_tenant",
                               "The platform tenant cannot be suspended.");
     }
-    rv = identity_store_tenant_update(tx, &call->tenant, use->name, use->slug, use->metadata, use->status);
+    rv = check_slug(tx, use->slug);
+    if (rv == APR_SUCCESS) {
+        rv = identity_store_tenant_update(tx, &call->tenant, use->name, use->slug, use->metadata, use->status);
+    }
     if (rv == APR_SUCCESS) {
         rv = identity_store_tenant_get(tx, &call->tenant, 0, use->out);
     }
@@ -146,7 +169,8 @@ apr_status_t identity_tenant_update(mpx_call_t *call, const char *if_match, cons
     tenant_use_t use = {
         .if_match = if_match, .name = name, .slug = slug, .metadata = metadata, .status = status, .out = tenant
     };
-    return mpx_tx_run(call, MPX_TX_WRITE, update_in, &use);
+    /* The platform's sight is for the slug: whose is it? */
+    return mpx_tx_run(call, MPX_TX_WRITE | (sees_all(call) ? MPX_TX_PLATFORM : 0), update_in, &use);
 }
 
 static apr_status_t delete_in(mpx_tx_t *tx, void *baton)

@@ -18,6 +18,7 @@ libmpx_identity_la_SOURCES = \
 	mod_meterplex/identity/identity_key_commands.c \
 	mod_meterplex/identity/identity_principals.c \
 	mod_meterplex/identity/identity_private.h \
+	mod_meterplex/identity/identity_purge.c \
 	mod_meterplex/identity/identity_refresh.c \
 	mod_meterplex/identity/identity_store.c \
 	mod_meterplex/identity/identity_store.h \

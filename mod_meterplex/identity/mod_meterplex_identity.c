@@ -23,6 +23,7 @@ static int identity_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t 
         return OK;
     }
     identity_auth_open(pconf);
+    identity_purge_open();
     return identity_principals_open(pconf, s);
 }
 
@@ -33,6 +34,7 @@ static void identity_register_hooks(apr_pool_t *pool)
     mpx_routes_register(identity_key_routes);
     mpx_authenticator_register(identity_authenticate);
     mpx_tenant_check_register(identity_tenant_exists);
+    identity_purge_register();
     ap_hook_pre_config(identity_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(identity_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(identity_post_config, NULL, NULL, APR_HOOK_MIDDLE);

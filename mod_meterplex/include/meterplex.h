@@ -221,6 +221,16 @@ MPX_DECLARE(void) mpx_job_register(const char *name, apr_interval_time_t interva
 MPX_DECLARE(apr_status_t) mpx_job_sweep(mpx_job_t *job, const char *sql);
 MPX_DECLARE(int) mpx_job_stopping(void); /* the child is ending: leave between items */
 
+/* --- Purging tenants ------------------------------------------------------------------------------------------------------- */
+
+/* How a room's rows of a tenant leave when it is purged: a statement for each table that has tenant_id. Call in
+ * register_hooks, for tables that refer to others before those.
+ * @param sql  named statement that deletes at most $1 rows of the transaction's tenant, with that tenant's sight only */
+MPX_DECLARE(void) mpx_purge_register(const char *sql);
+/* Delete at most so many rows of the transaction's tenant, of whatever rooms have registered, in the order of registration.
+ * @param deleted  how many there were; 0: nothing is left of what was registered */
+MPX_DECLARE(apr_status_t) mpx_purge_some(mpx_tx_t *tx, apr_int64_t most, apr_int64_t *deleted) MPX_MUST_CHECK;
+
 /* --- Metrics and health ------------------------------------------------------------------------------------------------------ */
 
 typedef int mpx_metric_t; /* index into the shared segment; -1: the table is full, updates are ignored */

@@ -18,6 +18,7 @@ static void usage_register_hooks(apr_pool_t *pool)
 {
     mpx_routes_register(usage_event_routes);
     mpx_routes_register(usage_meter_routes);
+    usage_purge_register();
     ap_hook_post_config(usage_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     usage_capture_register_hooks(pool);
 }

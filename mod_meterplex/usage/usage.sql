@@ -3,11 +3,12 @@
 -- name: ingest
 -- Keys first, in one order for all (concurrent posts of the same events wait for one another instead of deadlocking); only
 -- what is fresh becomes an event. A key that arrived more than 35 days ago is fresh again. The caller has left each digest
--- once.
+-- once. Of a tenant that is purged nothing is taken: counts may come from a node that was away for so long.
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
                          $8::bigint[], $9::bigint[], $10::text[])
         AS i(digest, id, time, external_id, source, type, subject, occurrences, repeats, data)
+    WHERE NOT core.tenant_is_gone()
 ), fresh AS (
     INSERT INTO usage.event_keys AS k (tenant_id, digest)
     SELECT core.tenant_id(), digest FROM input ORDER BY digest
@@ -24,6 +25,24 @@ FROM input JOIN fresh USING (digest);
 DELETE FROM usage.event_keys WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM usage.event_keys WHERE received_at < now() - interval '36 days' LIMIT $1))
     AND received_at < now() - interval '36 days'; -- again: it may have become fresh in between
+
+-- name: events_purge
+-- The first of them by their key, which is unique over all partitions where ctid is not.
+DELETE FROM usage.events
+WHERE tenant_id = core.tenant_id() AND (time, id) <= (
+    SELECT time, id
+    FROM (SELECT time, id FROM usage.events WHERE tenant_id = core.tenant_id() ORDER BY time, id LIMIT $1) AS first
+    ORDER BY time DESC, id DESC LIMIT 1);
+
+-- name: event_keys_purge
+DELETE FROM usage.event_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM usage.event_keys WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
+
+-- name: meters_purge
+DELETE FROM usage.meters WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM usage.meters WHERE tenant_id = core.tenant_id() LIMIT $1))
+    AND tenant_id = core.tenant_id();
 
 -- name: event_list
 SELECT id, external_id, source, type, subject, core.epoch_us(time), occurrences * repeats, data::text

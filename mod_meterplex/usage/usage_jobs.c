@@ -15,3 +15,10 @@ void usage_jobs_open(void)
 {
     mpx_job_register("event-key-expiry", KEY_EXPIRY_INTERVAL, MPX_JOB_CLUSTER, expire_keys, NULL);
 }
+
+void usage_purge_register(void)
+{
+    mpx_purge_register(SQL_events_purge);
+    mpx_purge_register(SQL_event_keys_purge);
+    mpx_purge_register(SQL_meters_purge);
+}

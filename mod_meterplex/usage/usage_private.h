@@ -10,6 +10,7 @@ APLOG_USE_MODULE(meterplex_usage);
 
 extern const mpx_route_t usage_event_routes[];
 extern const mpx_route_t usage_meter_routes[];
-void usage_jobs_open(void); /* post_config */
+void usage_jobs_open(void);       /* post_config */
+void usage_purge_register(void); /* register_hooks: what leaves with a tenant */
 
 #endif
