@@ -1,6 +1,6 @@
--- What a deleted tenant leaves is deleted 30 days later, its own row last. The role of httpd may do that and no more: where it gets
--- the right to delete here, a restrictive policy holds it to tenants whose 30 days are over, so that no mistake of a statement
--- removes what is a living tenant's. Entries of the audit trail stay: they are the proof, and nobody has the right.
+-- What a deleted tenant leaves is deleted 30 days later, its own row last. Where the role of httpd gets the right to delete here, a
+-- restrictive policy holds it to tenants whose 30 days are over, so that no mistake of a statement removes what is a living
+-- tenant's (who has the role for himself can delete a tenant first, and date it back). Entries of the audit trail stay: they are the proof, and nobody has the right.
 --
 -- The 30 days are counted in hours: those are as long in every session, whatever its time zone.
 

@@ -84,6 +84,8 @@ int ctl_connect(ctl_t *ctl);
 const char *ctl_connect_quietly(ctl_t *ctl);
 /* Connect to work as the server does: a superuser takes the role meterplex_app, so that row level security binds it too. */
 int ctl_connect_as_app(ctl_t *ctl);
+/* The same for commands that work with the schema: it must be as this program needs it. */
+int ctl_connect_to_work(ctl_t *ctl);
 /* A fresh call of the operator. @param tenant or NULL */
 void ctl_call(ctl_t *ctl, mpx_call_t *call, apr_pool_t *pool, const mpx_uuid_t *tenant);
 /* One statement in a transaction of its own. @param mode MPX_TX_READ, ... */

@@ -95,3 +95,22 @@ int ctl_connect_as_app(ctl_t *ctl)
     }
     return CTL_OK;
 }
+
+int ctl_connect_to_work(ctl_t *ctl)
+{
+    mpx_call_t call;
+    apr_array_header_t *applied;
+    int rv = ctl_connect_as_app(ctl), version;
+
+    if (rv != CTL_OK) {
+        return rv;
+    }
+    ctl_call(ctl, &call, ctl->pool, NULL);
+    if (ctl_migrations_applied(&call, &applied) != APR_SUCCESS) {
+        return ctl_fail_call(ctl, &call);
+    }
+    version = applied->nelts ? APR_ARRAY_IDX(applied, applied->nelts - 1, ctl_applied_t).version : 0;
+    return version < MPX_SCHEMA_VERSION
+        ? ctl_fail("the schema is at %04d, and this needs %04d: meterplexctl migrate", version, MPX_SCHEMA_VERSION)
+        : CTL_OK;
+}

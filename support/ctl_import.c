@@ -401,7 +401,7 @@ int ctl_import(ctl_t *ctl, int argc, const char *const *argv)
     }
     if (rv != CTL_OK || (rv = read_format(ctl, format, &im.format)) != CTL_OK
         || (rv = read_source(ctl, name, &im.source)) != CTL_OK
-        || (rv = check_attribute(ctl, "type", im.type, 128)) != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK
+        || (rv = check_attribute(ctl, "type", im.type, 128)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK
         || (rv = ctl_tenant(ctl, tenant, &im.tenant)) != CTL_OK) {
         return rv;
     }

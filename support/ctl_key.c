@@ -170,7 +170,7 @@ int ctl_key_create(ctl_t *ctl, int argc, const char *const *argv)
     int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
 
     if (rv != CTL_OK || (rv = read_spec(ctl, &o, &spec)) != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK
-        || (rv = ctl_connect_as_app(ctl)) != CTL_OK || (rv = ctl_tenant(ctl, o.tenant, &tenant)) != CTL_OK) {
+        || (rv = ctl_connect_to_work(ctl)) != CTL_OK || (rv = ctl_tenant(ctl, o.tenant, &tenant)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, &tenant);
@@ -223,7 +223,7 @@ int ctl_key_list(ctl_t *ctl, int argc, const char *const *argv)
     int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
 
     if (rv != CTL_OK || (text == NULL && (rv = ctl_usage(ctl, "--tenant is needed")) != CTL_OK)
-        || (rv = ctl_connect_as_app(ctl)) != CTL_OK || (rv = ctl_tenant(ctl, text, &tenant)) != CTL_OK) {
+        || (rv = ctl_connect_to_work(ctl)) != CTL_OK || (rv = ctl_tenant(ctl, text, &tenant)) != CTL_OK) {
         return rv;
     }
     if (ctl->json) {
@@ -252,7 +252,7 @@ static int named_key(ctl_t *ctl, const char *tenant_text, const apr_array_header
         return ctl_usage(ctl, "\"%s\" is no id of a key (key_...); see: meterplexctl key list --tenant %s", text,
                          tenant_text);
     }
-    rv = ctl_connect_as_app(ctl);
+    rv = ctl_connect_to_work(ctl);
     return rv == CTL_OK ? ctl_tenant(ctl, tenant_text, tenant) : rv;
 }
 

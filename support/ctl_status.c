@@ -138,11 +138,16 @@ static int show_migrations(status_t *s)
         mpx_jsonw_member_int(s->json, "version", last ? last->version : 0);
         mpx_jsonw_member_int(s->json, "migrations", applied->nelts);
         mpx_jsonw_member_string(s->json, "applied_at", last ? last->applied_at : NULL);
+        mpx_jsonw_member_int(s->json, "needed", MPX_SCHEMA_VERSION);
         mpx_jsonw_end(s->json);
     }
     else if (last) {
         printf("schema      %04d (%s), %d migrations, the last at %s\n", last->version, last->name, applied->nelts,
                last->applied_at);
+    }
+    if (last == NULL || last->version < MPX_SCHEMA_VERSION) {
+        return ctl_fail("the schema is at %04d, and %04d is needed: meterplexctl migrate", last ? last->version : 0,
+                        MPX_SCHEMA_VERSION);
     }
     return CTL_OK;
 }

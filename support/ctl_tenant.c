@@ -60,7 +60,7 @@ int ctl_tenant_create(ctl_t *ctl, int argc, const char *const *argv)
                          detail ? detail : "a to z, 0 to 9, _ and -");
     }
     name = name ? name : slug;
-    if ((rv = ctl_check_name(ctl, name)) != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK) {
+    if ((rv = ctl_check_name(ctl, name)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, NULL);
@@ -97,7 +97,7 @@ int ctl_tenant_list(ctl_t *ctl, int argc, const char *const *argv)
     char after[MPX_UUID_TEXT];
     int rv = ctl_options(ctl, NULL, argc, argv, 0, 0, NULL), i;
 
-    if (rv != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK) {
+    if (rv != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK) {
         return rv;
     }
     if (ctl->json) {
@@ -130,7 +130,7 @@ static int set_status(ctl_t *ctl, int argc, const char *const *argv, const char 
     mpx_call_t call;
     int rv = ctl_options(ctl, NULL, argc, argv, 1, 1, &rest);
 
-    if (rv != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK
+    if (rv != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK
         || (rv = ctl_tenant(ctl, APR_ARRAY_IDX(rest, 0, const char *), &id)) != CTL_OK) {
         return rv;
     }
@@ -164,7 +164,7 @@ int ctl_bootstrap(ctl_t *ctl, int argc, const char *const *argv)
     mpx_call_t call;
     int rv = ctl_options(ctl, NULL, argc, argv, 0, 0, NULL);
 
-    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = ctl_connect_as_app(ctl)) != CTL_OK) {
+    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, NULL);

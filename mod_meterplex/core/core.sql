@@ -3,9 +3,10 @@
 -- name: backend_pid
 SELECT pg_backend_pid();
 
--- A core_db_access_e.
+-- A core_db_access_e. $1: the last migration that is needed.
 -- name: access
-SELECT CASE WHEN NOT (has_table_privilege('core.idempotency_keys', 'SELECT')
+SELECT CASE WHEN (SELECT coalesce(max(version), 0) FROM meterplex.migrations) < $1 THEN 0
+            WHEN NOT (has_table_privilege('core.idempotency_keys', 'SELECT')
                        AND has_table_privilege('core.idempotency_keys', 'INSERT')) THEN 0
             WHEN current_setting('transaction_read_only') = 'on' THEN 1
             ELSE 2

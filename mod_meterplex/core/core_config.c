@@ -385,17 +385,30 @@ static int state_error(server_rec *s, const char *name, const char *wrong, int e
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
+/* A reload does not lead to another directory: what is counted and not yet handed on lies in this one, and children that
+ * have yet to end go on writing there. */
+static void stay(server_rec *s, const char *held)
+{
+    if (strcmp(held, config->state_dir) != 0) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "MeterplexStateDir %s: %s stays in use until httpd is stopped and started; move what is in it in "
+                     "between",
+                     config->state_dir, held);
+        config->state_dir = held;
+    }
+}
+
 /* A POSIX record lock held by the parent for its life: children do not inherit it, so it ends with the parent however that
- * dies; a second server on the same directory is refused. A reload may name another directory: that is locked as well, and
- * the former stays so, since children that have yet to end write there. */
+ * dies; a second server on the same directory is refused. */
 static int lock_state_dir(apr_pool_t *pool, server_rec *s)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     const char *path = apr_pstrcat(pool, config->state_dir, "/lock", NULL);
-    const char *key = apr_pstrcat(pool, LOCK_KEY, path, NULL), *wrong;
+    const char *wrong, **held = ap_retained_data_get(LOCK_KEY);
     int fd;
 
-    if (ap_retained_data_get(key)) {
+    if (held) {
+        stay(s, *held);
         return OK;
     }
     fd = mpx_state_open(path, O_RDWR | O_CREAT, &wrong);
@@ -408,7 +421,8 @@ static int lock_state_dir(apr_pool_t *pool, server_rec *s)
                      config->state_dir);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    ap_retained_data_create(key, 1); /* the descriptor stays open for the life of the process */
+    held = ap_retained_data_create(LOCK_KEY, sizeof *held); /* the descriptor stays open for the life of the process */
+    *held = apr_pstrdup(s->process->pool, config->state_dir);
     /* cppcheck-suppress resourceLeak */
     return OK;
 }

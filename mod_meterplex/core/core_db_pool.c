@@ -126,10 +126,10 @@ static apr_status_t pool_borrow(mpx_db_source_t *self, apr_pool_t *pool, mpx_db_
                 *out = db;
                 return APR_SUCCESS;
             }
-            core_db_pool_note_main(p, -1);
             discard(p, db);
             core_db_pool_lock(p);
             p->borrowed--;
+            core_db_pool_note_main(p, -1);
             continue;
         }
         if (left <= 0) {

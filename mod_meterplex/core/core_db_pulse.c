@@ -245,13 +245,14 @@ static void speak_up(core_db_pool_t *p)
 static void look_at_access(core_db_pool_t *p, apr_pool_t *scratch)
 {
     core_db_wait_t wait = core_db_brief();
+    mpx_param_t param = mpx_param_int(scratch, MPX_SCHEMA_VERSION);
     core_db_error_t error;
     mpx_rows_t *rows;
 
     if (p->heart == NULL || !core_db_usable(p->heart)) {
         return;
     }
-    switch (core_db_exec(p->heart, scratch, &wait, SQL_access, NULL, 0, &rows, &error)) {
+    switch (core_db_exec(p->heart, scratch, &wait, SQL_access, &param, 1, &rows, &error)) {
     case CORE_DB_OK:
         mpx_metric_set(metric_access, mpx_rows_int(rows, 0, 0));
         break;

@@ -21,7 +21,7 @@ static mpx_health_e database_health(apr_pool_t *pool, const char **detail)
     if (core_db_access() != CORE_DB_WRITES) {
         int reads = core_db_access() == CORE_DB_READS;
         *detail = reads ? "PostgreSQL takes no writes: it is a standby, or set to read only"
-                        : "the database role lacks rights, or the schema: meterplexctl doctor says more";
+                        : "the database role lacks rights, or the schema migrations: meterplexctl doctor says more";
         return reads ? MPX_HEALTH_DEGRADED : MPX_HEALTH_DOWN;
     }
     if (core_db_round_trip() > FAR) {

@@ -151,17 +151,20 @@ apr_status_t mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_
     apr_pool_t *pool = http->call->pool;
     mpx_jsonw_t *w = mpx_jsonw_make(pool);
     const char *next = NULL;
+    const void *last = NULL;
+    apr_size_t len = 0;
     int i;
 
     mpx_jsonw_object(w);
     mpx_jsonw_key(w, "data");
     mpx_jsonw_array(w);
-    for (i = 0; i < rows->nelts && i < page->limit; i++) {
-        write(w, pool, rows->elts + (apr_size_t)i * (apr_size_t)rows->elt_size);
+    for (i = 0; i < rows->nelts && i < page->limit && len <= MPX_PAGE_MAX; i++) {
+        last = rows->elts + (apr_size_t)i * (apr_size_t)rows->elt_size;
+        write(w, pool, last);
+        mpx_jsonw_text(w, &len);
     }
     mpx_jsonw_end(w);
-    if (rows->nelts > page->limit && http->call->rootkey) {
-        const void *last = rows->elts + (apr_size_t)(page->limit - 1) * (apr_size_t)rows->elt_size;
+    if (rows->nelts > i && last && http->call->rootkey) {
         next = mpx_cursor_make(pool, http->call->rootkey, page->scope, key(pool, last));
     }
     mpx_jsonw_member_string(w, "next_cursor", next);

@@ -166,7 +166,7 @@ static char meant(const char *text, apr_size_t *n);
 static int secret_name(const char *text, apr_size_t text_len)
 {
     static const char *const words[] = { "key", "token", "secret", "password", "passwd", "signature", "authorization",
-                                         "code", "credential", "session", "jwt", NULL };
+                                         "code", "credential", "session", "jwt", "bearer", NULL };
     /* parts of other words, too: */
     static const char *const whole[] = { "pwd", "pass", "sig", "auth", "sid", "otp", "pin", NULL };
     char name[256];
@@ -184,9 +184,13 @@ static int secret_name(const char *text, apr_size_t text_len)
             }
         }
     }
-    for (i = 0; whole[i]; i++) {
-        if (len == strlen(whole[i]) && strncasecmp(name, whole[i], len) == 0) {
-            return 1;
+    for (k = 0; k < len; k += step + 1) { /* user[pass], user.pass */
+        for (step = 0; k + step < len && apr_isalnum(name[k + step]); step++) {
+        }
+        for (i = 0; whole[i]; i++) {
+            if (step == strlen(whole[i]) && strncasecmp(name + k, whole[i], step) == 0) {
+                return 1;
+            }
         }
     }
     return 0;
@@ -233,7 +237,7 @@ const char *core_redact(apr_pool_t *pool, const char *text)
     const char *at, *name = NULL;
     char *out, *to;
 
-    if (text == NULL || (strpbrk(text, "?&=%") == NULL && strstr(text, "mpx_") == NULL)) {
+    if (text == NULL || (strpbrk(text, "?&=%@") == NULL && strstr(text, "mpx_") == NULL)) {
         return text;
     }
     to = out = apr_palloc(pool, strlen(text) * 9 + 1); /* a one-byte value may grow to the mark */
@@ -258,6 +262,10 @@ const char *core_redact(apr_pool_t *pool, const char *text)
             name = at + 1;
         }
         *to++ = *at++;
+        if (to - out >= 3 && memcmp(to - 3, "://", 3) == 0) { /* user and password of an URL (RFC 3986, section 3.2.1) */
+            n = strcspn(at, "/?#@ ");
+            at += at[n] == '@' ? n : 0;
+        }
     }
     *to = '\0';
     return out;

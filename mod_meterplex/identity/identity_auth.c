@@ -240,9 +240,11 @@ static const mpx_principal_t *judged(request_rec *r)
     return principal;
 }
 
-static authz_status granted(const request_rec *r)
+/* A match of a negated line is certain before, too: as "no user" it would count for nothing beside a line that needs
+ * none. */
+static authz_status granted(const request_rec *r, const require_words_t *require)
 {
-    return r->user ? AUTHZ_GRANTED : AUTHZ_DENIED_NO_USER;
+    return r->user || require->negated ? AUTHZ_GRANTED : AUTHZ_DENIED_NO_USER;
 }
 
 static authz_status check_scope(request_rec *r, const char *line, const void *parsed)
@@ -257,7 +259,7 @@ static authz_status check_scope(request_rec *r, const char *line, const void *pa
     }
     for (i = 0; i < words->nelts; i++) {
         if (mpx_principal_has(principal, APR_ARRAY_IDX(words, i, const char *))) {
-            return granted(r);
+            return granted(r, require);
         }
     }
     if (!require->negated) {
@@ -288,7 +290,7 @@ static authz_status check_tenant(request_rec *r, const char *line, const void *p
         mpx_uuid_t id;
         if (mpx_typeid_parse(word, "ten", &id) ? mpx_uuid_equal(&id, &principal->tenant)
                                                : principal->tenant_slug && strcmp(word, principal->tenant_slug) == 0) {
-            return granted(r);
+            return granted(r, require);
         }
     }
     if (!require->negated) {

@@ -186,6 +186,8 @@ MPX_DECLARE(int) mpx_rows_time(const mpx_rows_t *rows, int row, int column, apr_
 MPX_DECLARE(int) mpx_rows_bytes(const mpx_rows_t *rows, int row, int column, apr_pool_t *pool, const unsigned char **out,
                                 apr_size_t *len);
 
+#define MPX_SCHEMA_VERSION 7 /* the last of migrations/ that this code needs */
+
 #define MPX_TX_WRITE 0u
 #define MPX_TX_READ 1u     /* READ ONLY; a query that may be given to a replica */
 #define MPX_TX_PLATFORM 2u /* meterplex.platform is on in it: the tables that have a platform policy show all tenants.
@@ -252,5 +254,8 @@ typedef struct mpx_page {
     const char *after; /* payload of the cursor, or NULL on the first page */
     const char *scope; /* what the cursor is bound to: route, tenant and filters */
 } mpx_page_t;
+/* A page ends with the row that takes it past so many bytes, whatever its limit: it is made in memory. Whoever reads rows
+ * that may be large stops there, too, one row later. */
+#define MPX_PAGE_MAX (4 * 1024 * 1024)
 
 #endif

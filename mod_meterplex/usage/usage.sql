@@ -45,14 +45,22 @@ DELETE FROM usage.meters WHERE ctid = ANY (ARRAY(
     AND tenant_id = core.tenant_id();
 
 -- name: event_list
-SELECT id, external_id, source, type, subject, core.epoch_us(time), occurrences * repeats, data::text
+-- $10: bytes of data, and two rows more: the one that goes past it, and the one that tells that the list goes on.
+SELECT id, external_id, source, type, subject, core.epoch_us(time), n, data
+FROM (
+SELECT *, sum(coalesce(octet_length(data), 0)) OVER (ORDER BY time DESC, id DESC
+                                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) AS before
+FROM (
+SELECT id, external_id, source, type, subject, time, occurrences * repeats AS n, data::text AS data
 FROM usage.events
 WHERE tenant_id = core.tenant_id()
   AND ($1::timestamptz IS NULL OR time >= $1) AND ($2::timestamptz IS NULL OR time < $2)
   AND ($3::text IS NULL OR type = $3) AND ($4::text IS NULL OR subject = $4)
   AND ($5::text IS NULL OR source = $5) AND ($6::text IS NULL OR external_id = $6)
   AND ($7::timestamptz IS NULL OR (time, id) < ($7, $8::uuid))
-ORDER BY time DESC, id DESC LIMIT $9;
+ORDER BY time DESC, id DESC LIMIT $9) AS e) AS e
+WHERE before IS NULL OR before <= $10
+ORDER BY time DESC, id DESC;
 
 -- name: meter_lock
 -- Meters of one key are made one after the other over all tenants: neither a tenant nor the platform shadows the other.

@@ -60,7 +60,7 @@ static const char *parse_expr(cmd_parms *cmd, capture_meter_t *meter, const char
                                                                           : NULL;
 
     if (error) {
-        return apr_psprintf(cmd->pool, "MeterplexMeter %s: %s", meter->type, error);
+        return apr_psprintf(cmd->pool, "MeterplexMeter %s: %s: \"%s\"", meter->type, error, text);
     }
     meter->by_bytes |= ap_strcasestr(text, "METERPLEX_BYTES_SENT") != NULL;
     *out = ap_expr_parse_cmd(cmd, text, boolean ? 0 : AP_EXPR_FLAG_STRING_RESULT, &error, NULL);
@@ -360,7 +360,8 @@ static void capture(mpx_request_t *request, capture_state_t *state, request_rec 
     int i;
 
     state->counted = 1;
-    if (last->status == HTTP_SWITCHING_PROTOCOLS && strcmp(ap_get_protocol(last->connection), "http/1.1") != 0) {
+    if (last->status == HTTP_SWITCHING_PROTOCOLS && last->connection->master == NULL
+        && strcmp(ap_get_protocol(last->connection), "http/1.1") != 0) {
         return; /* to HTTP/2, where the same request comes again as the first stream; a backend's own 101 is an answer */
     }
     if (request->principal == NULL) {

@@ -126,7 +126,10 @@ static const char *pointer(check_t *check, const char *field, const char *name)
 static int check_dimension(void *baton, const char *name, const char *path)
 {
     check_t *check = baton;
-    if (usage_path_literal(check->pool, path) == NULL || strcmp(path, "$") == 0) {
+    if (strlen(path) > USAGE_PATH_MAX) {
+        mpx_field_error_add(check->errors, pointer(check, "group_by", name), "length", "A path has at most 256 bytes.");
+    }
+    else if (usage_path_literal(check->pool, path) == NULL || strcmp(path, "$") == 0) {
         mpx_field_error_add(check->errors, pointer(check, "group_by", name), "pattern",
                             "A path of names and indexes is expected, for instance $.model.");
     }
@@ -142,6 +145,10 @@ static void check_filter(check_t *check, const mpx_json_t *filter)
     const mpx_json_t *value;
     const char *at = pointer(check, "filters", filter->name);
 
+    if (strlen(filter->name) > USAGE_PATH_MAX) {
+        mpx_field_error_add(check->errors, "/filters", "length", "A name or path has at most 256 bytes.");
+        return;
+    }
     if (filter->type != MPX_JSON_ARRAY || filter->count == 0 || filter->count > USAGE_FILTER_VALUES_MAX) {
         mpx_field_error_add(check->errors, at, "type", "A list of 1 to 100 strings is expected.");
         return;
@@ -174,7 +181,8 @@ int usage_meter_check(apr_pool_t *pool, const char *aggregation, const char *val
 {
     check_t check = { pool, errors, group_by };
     int before = errors->nelts, counts = aggregation && strcmp(aggregation, "count") == 0;
-    const mpx_json_t *filter;
+    const mpx_json_t *filter, *value;
+    apr_size_t bytes = 0;
 
     if (counts && value_property) {
         mpx_field_error_add(errors, "/value_property", "not_allowed", "The aggregation count takes no value.");
@@ -195,6 +203,12 @@ int usage_meter_check(apr_pool_t *pool, const char *aggregation, const char *val
     }
     for (filter = filters ? filters->first : NULL; filter; filter = filter->next) {
         check_filter(&check, filter);
+        for (value = filter->first; value; value = value->next) {
+            bytes += value->len;
+        }
+    }
+    if (bytes > USAGE_FILTERS_MAX && !has_error(errors, "/filters")) {
+        mpx_field_error_add(errors, "/filters", "length", "All their values have at most 65,536 bytes together.");
     }
     return errors->nelts - before;
 }

@@ -6,6 +6,8 @@
 
 #define USAGE_DIMENSIONS_MAX 16
 #define USAGE_FILTER_VALUES_MAX 100
+#define USAGE_FILTERS_MAX 65536 /* bytes of all values */
+#define USAGE_PATH_MAX 256      /* bytes of a path, or of a filter's name */
 #define USAGE_WINDOWS_MAX 10000
 /* Of one answer, which is made in memory: values, and bytes, whatever texts the sender of the events and the maker of the
  * meter have chosen. */

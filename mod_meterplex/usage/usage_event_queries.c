@@ -48,7 +48,7 @@ static apr_status_t list_in(mpx_tx_t *tx, void *baton)
     const usage_event_filter_t *f = use->filter;
     apr_pool_t *pool = mpx_tx_call(tx)->pool;
     const char *after = use->page->after, *space = after ? strchr(after, ' ') : NULL;
-    mpx_param_t params[9];
+    mpx_param_t params[10];
     mpx_uuid_t id;
     mpx_rows_t *rows;
     apr_status_t rv;
@@ -63,7 +63,8 @@ static apr_status_t list_in(mpx_tx_t *tx, void *baton)
     params[6] = time_or_null(pool, has_after, has_after ? apr_atoi64(after) : 0);
     params[7] = mpx_param_uuid(has_after ? &id : NULL);
     params[8] = mpx_param_int(pool, use->page->limit + 1);
-    rv = mpx_tx_query(tx, SQL_event_list, params, 9, &rows);
+    params[9] = mpx_param_int(pool, MPX_PAGE_MAX);
+    rv = mpx_tx_query(tx, SQL_event_list, params, 10, &rows);
     if (rv != APR_SUCCESS) {
         return rv;
     }

@@ -22,6 +22,9 @@ static const char conf[] =
     "<Location /deny>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read\n"
     "        Require not meterplex-scope billing:blocked\n        Require not ip 127.0.0.1\n    </RequireAll>\n"
     "</Location>\n"
+    "<Location /open>\n    AuthType Meterplex\n    <RequireAll>\n        Require ip 127.0.0.1\n"
+    "        Require not meterplex-tenant acme\n        Require not meterplex-scope never:held\n    </RequireAll>\n"
+    "</Location>\n"
     "<Location /none>\n    AuthType Meterplex\n    <RequireAll>\n        Require meterplex-scope demo:read\n"
     "        <RequireNone>\n            <RequireAny>\n                Require meterplex-tenant umbrella\n"
     "                Require ip 127.0.0.1\n            </RequireAny>\n        </RequireNone>\n    </RequireAll>\n"
@@ -31,7 +34,7 @@ static const char conf[] =
     "        Require meterplex-tenant acme umbrella\n    </RequireAny>\n</Location>\n"
     /* httpd's default, which the harness overrides for all of "/" */
     "<Location />\n    AuthzSendForbiddenOnFailure Off\n</Location>\n"
-    "AliasMatch ^/(gated|both|notus|deny|none|acme|either) /dev/null\n";
+    "AliasMatch ^/(gated|both|notus|deny|open|none|acme|either) /dev/null\n";
 
 static void up(void)
 {
@@ -163,6 +166,15 @@ START_TEST(a_negated_line_is_no_reason)
         h_expect_json(r, "/detail", "This is not allowed.");
     }
     h_expect_problem(h_get("/none", other), 403, "insufficient_scope");
+}
+END_TEST
+
+/* Beside a line that asks for nobody, whoever is named is refused all the same. */
+START_TEST(a_negated_line_denies_whom_it_names)
+{
+    h_expect_problem(h_get("/open", reader), 403, "forbidden");
+    ck_assert(passes("/open", other));
+    ck_assert(passes("/open", NULL));
 }
 END_TEST
 
@@ -442,6 +454,7 @@ int main(void)
     tcase_add_test(tcase, a_location_asks_for_a_scope);
     tcase_add_test(tcase, a_location_asks_for_a_tenant);
     tcase_add_test(tcase, a_negated_line_is_no_reason);
+    tcase_add_test(tcase, a_negated_line_denies_whom_it_names);
     tcase_add_test(tcase, a_wrong_require_line_stops_the_start);
     tcase_add_test(tcase, a_revocation_reaches_every_child_and_node_within_a_second);
     tcase_add_test(tcase, a_revocation_is_heeded_though_its_teller_is_held_up);

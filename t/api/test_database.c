@@ -265,6 +265,11 @@ static int health_is(const char *status, const char *detail)
 START_TEST(what_the_database_lets_us_do_is_said)
 {
     H_WAIT(10, health_is("ok", ""));
+    h_sql("UPDATE meterplex.migrations SET version = -version WHERE version = "
+          "(SELECT max(version) FROM meterplex.migrations)");
+    H_WAIT(10, health_is("down", "schema migrations") && h_get("/health/ready", NULL)->status == 503);
+    h_sql("UPDATE meterplex.migrations SET version = -version WHERE version < 0");
+    H_WAIT(10, health_is("ok", ""));
     h_sql("REVOKE INSERT ON core.idempotency_keys FROM meterplex_app");
     H_WAIT(10, health_is("down", "lacks rights") && h_get("/health/ready", NULL)->status == 503);
     h_sql("GRANT INSERT ON core.idempotency_keys TO meterplex_app");

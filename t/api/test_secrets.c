@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REQUESTS 17
+#define REQUESTS 19
 
 static void up(void)
 {
@@ -47,6 +47,8 @@ static void put_everywhere(const char *key)
     get_with("/v1/auth/me?token=hidden-in-a-parameter", NULL);
     get_with("/v1/auth/me?a=token=hidden-in-a-parameter", NULL);
     get_with("/v1/auth/me?x[a=b]secret=hidden-in-a-parameter", NULL);
+    get_with("/v1/auth/me?bypass=1&user[pass]=hidden-in-a-parameter", NULL);
+    get_with("/v1/auth/me", "Referer: http://user:hidden-in-a-parameter@example.org/");
 }
 
 /* Whole lines that are not about the administrator's requests before: a line is written when its answer is already out, so
@@ -100,6 +102,7 @@ START_TEST(no_secret_is_kept_or_logged)
     }
     ck_assert_ptr_nonnull(strstr(text, "key=REDACTED"));
     ck_assert_ptr_nonnull(strstr(text, "/gate/REDACTED"));
+    ck_assert_ptr_nonnull(strstr(text, "http://@example.org/"));
 
     h_command((const char *[]){ "pg_dump", "-d", h_pg_conninfo("postgres"), "-f", dump, NULL }, NULL);
     ck_assert_ptr_nonnull(h_read_file(dump));

@@ -609,6 +609,70 @@ START_TEST(an_answer_has_an_end)
 }
 END_TEST
 
+/* Numbers of four bytes that are kept as 38 digits: a page of such events ends early, and the list goes on. */
+START_TEST(a_page_has_an_end)
+{
+    const char *key = fresh_key(), *cursor = "";
+    char *body = NULL;
+    size_t size = 0;
+    int seen = 0, pages = 0;
+
+    for (int i = 0; i < 2; i++) {
+        FILE *out = open_memstream(&body, &size);
+
+        for (int k = 0; k < 10; k++) {
+            fprintf(out, "%s{\"id\":\"%d\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"a\":[1", k ? "," : "[", 10 * i + k);
+            for (int n = 0; n < 13000; n++) {
+                fputs(",1e37", out);
+            }
+            fputs("]}}", out);
+        }
+        fputc(']', out);
+        fclose(out);
+        expect_ingest(post_as(key, NULL, NULL, body, ""), 10, 0);
+        free(body);
+    }
+    do { /* read as text: no reader of JSON here takes such integers */
+        const h_response_t *r = h_get(h_format("/v1/usage/events?limit=200%s", cursor), key);
+        const char *next = strstr(r->body, "\"next_cursor\":\"");
+
+        h_expect(r, 200);
+        ck_assert_msg(r->body_len < 5 * 1024 * 1024, "%zu bytes", r->body_len);
+        for (const char *at = r->body; (at = strstr(at, "\"event_id\"")) != NULL; at++) {
+            seen++;
+        }
+        next = next ? next + strlen("\"next_cursor\":\"") : NULL;
+        cursor = next ? h_format("&cursor=%.*s", (int)strcspn(next, "\""), next) : NULL;
+        pages++;
+    } while (cursor && pages < 20);
+    ck_assert_int_eq(seen, 20);
+    ck_assert_int_ge(pages, 2);
+}
+END_TEST
+
+START_TEST(a_meters_parts_have_their_lengths)
+{
+    const char *key = fresh_key();
+    const char *form = "{\"key\":\"m\",\"name\":\"n\",\"event_type\":\"t\",\"aggregation\":\"count\",%s}";
+    char path[300] = "$.";
+    char *values = calloc(1, 100 * 710), *at = values;
+
+    memset(path + 2, 'x', 255);
+    h_expect_json(h_post("/v1/meters", key, h_format(form, h_format("\"group_by\":{\"a\":\"%s\"}", path))),
+                  "/errors/0/pointer", "/group_by/a");
+    h_expect_json(h_post("/v1/meters", key, h_format(form, h_format("\"filters\":{\"%s\":[\"a\"]}", path))),
+                  "/errors/0/pointer", "/filters");
+    for (int i = 0; i < 100; i++) {
+        at += sprintf(at, "%s\"%0700d\"", i ? "," : "", i);
+    }
+    h_expect_json(h_post("/v1/meters", key, h_format(form, h_format("\"filters\":{\"f\":[%s]}", values))),
+                  "/errors/0/pointer", "/filters");
+    free(values);
+    path[256] = '\0';
+    h_expect(h_post("/v1/meters", key, h_format(form, h_format("\"group_by\":{\"a\":\"%s\"}", path))), 201);
+}
+END_TEST
+
 static long rows_read(void)
 {
     return atol(h_sql("SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables WHERE "
@@ -668,6 +732,8 @@ int main(void)
     tcase_add_test(tcase, groups_are_named_by_value);
     tcase_add_test(tcase, entity_tags_tell_representations_apart);
     tcase_add_test(tcase, an_answer_has_an_end);
+    tcase_add_test(tcase, a_page_has_an_end);
+    tcase_add_test(tcase, a_meters_parts_have_their_lengths);
     tcase_add_test(tcase, the_meters_of_others_are_not_read);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

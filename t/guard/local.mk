@@ -4,6 +4,7 @@ GUARD_TESTS += \
 	t/guard/directives.sh \
 	t/guard/includes.sh \
 	t/guard/registered.sh \
+	t/guard/schema.sh \
 	t/guard/sizes.sh \
 	t/guard/sql.sh \
 	t/guard/symbols.sh
