@@ -368,8 +368,8 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
     metric_lost = mpx_metric_counter("meterplex_usage_lost_total",
                                      "Requests that could not be counted: the counter file was full.", NULL);
     metric_flushed =
-        mpx_metric_counter("meterplex_usage_flushed_total", "Counted requests handed to the database, which drops those of purged tenants.",
-                           NULL);
+        mpx_metric_counter("meterplex_usage_flushed_total",
+                           "Counted requests handed to the database, which drops those of purged tenants.", NULL);
     metric_used = mpx_metric_gauge("meterplex_usage_records", "Records in the counter file.", NULL);
     metric_pending = mpx_metric_gauge("meterplex_usage_pending", "Counted requests not yet committed.", NULL);
     metric_flushed_at = mpx_metric_gauge("meterplex_usage_flush_timestamp_seconds",
