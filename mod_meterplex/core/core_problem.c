@@ -1,6 +1,6 @@
-/* core_problem.c: every error on our paths as application/problem+json (RFC 9457), httpd's own too. A
- * filter put in by insert_error_filter replaces the page that httpd made. An ErrorDocument is an internal redirect and never
- * comes here: the administrator's wins.
+/* core_problem.c: every error on our paths as application/problem+json (RFC 9457), httpd's own too. A filter
+ * put in by insert_error_filter replaces the page that httpd made. An ErrorDocument is an internal redirect and never comes
+ * here: the administrator's wins.
  */
 #include "core_private.h"
 

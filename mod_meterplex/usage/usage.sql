@@ -177,11 +177,11 @@ ORDER BY bound;
 -- name: usage_head
 -- A usage query is this, one of the aggregates, and usage_tail. $5: window bounds, or NULL; $6: whether subjects are told
 -- apart; $7: paths to group by; $8, $9: paths to filter by and the lists of values that pass; $10: path of the value; $11: how
--- many rows at the most; $12: how many bytes of groups and subjects (and a row more, for the caller to see that there are).
-SELECT w, s, g, value FROM (
-SELECT u.*, sum(pg_column_size(u.g) + coalesce(octet_length(u.s), 0)) OVER (ORDER BY u.w, u.s NULLS FIRST, u.g
-                                                                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-FROM (
+-- many rows at the most; $12: how many bytes of groups and subjects. Of what goes past that only the first row is given: total,
+-- the bytes up to each row, tells so.
+SELECT w, s, g, value, total FROM (
+SELECT u.*, sum(size) OVER (ORDER BY u.w, u.s NULLS FIRST, u.g ROWS UNBOUNDED PRECEDING) AS total
+FROM (SELECT v.*, pg_column_size(v.g) + coalesce(octet_length(v.s), 0) AS size FROM (
 SELECT CASE WHEN $5::timestamptz[] IS NULL THEN 1 ELSE width_bucket(e.time, $5::timestamptz[]) END AS w,
        CASE WHEN $6::boolean THEN e.subject END AS s,
        CASE WHEN cardinality($7::text[]) = 0 THEN '{}'::text[]
@@ -199,8 +199,8 @@ FROM (SELECT x.*, usage.number_of(x.data #> $10::text[]) AS n FROM usage.events 
                                OR usage.text_of(x.data #> f.path::text[]) = ANY (f.allowed::text[]), false)))) AS e
 GROUP BY 1, 2, 3
 ORDER BY 1, 2 NULLS FIRST, 3
-LIMIT $11) AS u) AS t
-WHERE before IS NULL OR before <= $12
+LIMIT $11) AS v) AS u) AS t
+WHERE total - size <= $12
 ORDER BY w, s NULLS FIRST, g;
 
 -- name: aggregate_count

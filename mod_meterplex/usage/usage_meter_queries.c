@@ -316,10 +316,13 @@ static apr_status_t read_values(mpx_call_t *call, query_use_t *use, const mpx_ro
 {
     int n = use->query->group_by->nelts, i;
     apr_array_header_t *values;
-    apr_size_t bytes = 0;
+    int last = mpx_rows_count(rows) - 1;
 
-    if (mpx_rows_count(rows) > USAGE_VALUES_MAX) {
+    if (last >= USAGE_VALUES_MAX) {
         return too_many(call);
+    }
+    if (last >= 0 && mpx_rows_int(rows, last, 4) > USAGE_ANSWER_MAX) {
+        return usage_answer_too_large(call);
     }
     *use->values = values = apr_array_make(call->pool, mpx_rows_count(rows), sizeof(usage_value_t));
     for (i = 0; i < mpx_rows_count(rows); i++) {
@@ -333,10 +336,6 @@ static apr_status_t read_values(mpx_call_t *call, query_use_t *use, const mpx_ro
         v->value = canonical(call, value);
         v->subject = subject ? apr_pstrdup(call->pool, subject) : use->query->subject;
         v->group = read_group(call, mpx_rows_text(rows, i, 2), n);
-        bytes += strlen(mpx_rows_text(rows, i, 2)) + (subject ? strlen(subject) : 0);
-        if (bytes > USAGE_ANSWER_MAX) {
-            return usage_answer_too_large(call);
-        }
     }
     if (use->bounds && use->query->fill_zero) {
         return fill(call, use, values);

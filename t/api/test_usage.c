@@ -561,9 +561,9 @@ START_TEST(entity_tags_tell_representations_apart)
 }
 END_TEST
 
-static void refused_as_too_large(const char *key, const char *query)
+static void refused_as_too_large(const char *key, const char *meter, const char *query)
 {
-    const h_response_t *r = h_get(h_format("/v1/meters/wide/usage?%s", query), key);
+    const h_response_t *r = h_get(h_format("/v1/meters/%s/usage?%s", meter, query), key);
 
     h_expect_problem(r, 422, "validation_failed");
     ck_assert_ptr_nonnull(strstr(h_json_text(r, "/detail"), "larger than 16 MiB"));
@@ -595,14 +595,24 @@ START_TEST(an_answer_has_an_end)
         expect_ingest(post_as(key, NULL, NULL, body, "?backfill=true"), 50, 0);
         free(body);
     }
-    refused_as_too_large(key, "group_by=a"); /* 300 groups of 60,000 bytes */
+    refused_as_too_large(key, "wide", "group_by=a"); /* 300 groups of 60,000 bytes */
     h_expect_json(h_get("/v1/meters/wide/usage", key), "/data/0/value", "300");
-    refused_as_too_large(key, h_format("window=minute&fill=zero&subject=%s&%s", subject, day));
+    /* none of these groups has a value; the last one, which has, must not be missing without a word */
+    make_meter(key, "{\"key\":\"late\",\"name\":\"l\",\"event_type\":\"t\",\"aggregation\":\"sum\","
+                    "\"value_property\":\"$.v\","
+                    "\"group_by\":{\"a\":\"$.m\"}}");
+    expect_ingest(post_as(key, NULL, NULL,
+                          "{\"id\":\"v\",\"source\":\"s\",\"type\":\"t\",\"data\":{\"m\":\"zzz\",\"v\":5}}", ""),
+                  1, 0);
+    refused_as_too_large(key, "late", "group_by=a");
+    h_expect_json(h_get("/v1/meters/late/usage?group_by=a&filter[a]=zzz", key), "/data/0/value", "5");
+    h_sql("DELETE FROM usage.events WHERE external_id = 'v'");
+    refused_as_too_large(key, "wide", h_format("window=minute&fill=zero&subject=%s&%s", subject, day));
     h_sql("DELETE FROM usage.events WHERE data ? 'm' AND external_id <> '1'");
     h_expect(h_get(h_format("/v1/meters/wide/usage?window=hour&fill=zero&group_by=a,b&%s", day), key), 200);
-    refused_as_too_large(key, h_format("window=minute&fill=zero&group_by=a&%s", day));
-    refused_as_too_large(key, "window=hour&fill=zero&group_by=a,b,c,d,e,subject&"
-                              "from=2026-05-01T00:00:00Z&to=2026-05-04T00:00:00Z");
+    refused_as_too_large(key, "wide", h_format("window=minute&fill=zero&group_by=a&%s", day));
+    refused_as_too_large(key, "wide", "window=hour&fill=zero&group_by=a,b,c,d,e,subject&"
+                                      "from=2026-05-01T00:00:00Z&to=2026-05-04T00:00:00Z");
     ck_assert(!h_httpd_logged(h_main_httpd, "Memory allocation failed"));
     free(text);
     free(subject);
