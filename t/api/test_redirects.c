@@ -23,7 +23,7 @@ static const char gates[] =
     "<Location \"/named\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
     "  MeterplexRateLimit key 4/d name=sold\n</Location>\n"
     "<LocationMatch \"^/front/missing\">\n  FallbackResource /front/fall.html\n</LocationMatch>\n"
-    "Protocols h2c http/1.1\n"
+    "Protocols h2c http/1.1\nH2WebSockets on\n"
     "ErrorDocument 404 /sold/page/none.html\n"
     "<Directory />\n  Options FollowSymLinks Includes\n  DirectoryIndex index.shtml\n"
     "  AddOutputFilter INCLUDES .shtml\n  RewriteEngine On\n"
@@ -38,7 +38,7 @@ static void up(void)
                        "ProxyPass /relayed/plain http://127.0.0.1:%d\n"
                        "ProxyPass /relayed/socket http://127.0.0.1:%d upgrade=websocket\n",
                        h_canned_start("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nplain"),
-                       h_canned_start("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"));
+                       h_socket_start());
     h_up_stopped(NULL);
     h_httpd_configure(h_main_httpd, h_format("%s%s", gates, relayed));
     htdocs = h_format("httpd-%s/htdocs", h_main_httpd->name);
@@ -187,6 +187,52 @@ START_TEST(a_backends_upgrade_counts)
 }
 END_TEST
 
+/* One HTTP/2 frame (RFC 9113 section 4.1). @return where the next begins */
+static char *frame(char *to, int type, int flags, int stream, const char *payload, size_t n)
+{
+    const char head[] = { 0, (char)(n >> 8), (char)n, (char)type, (char)flags, 0, 0, 0, (char)stream };
+
+    memcpy(to, head, sizeof head);
+    memcpy(to + sizeof head, payload, n);
+    return to + sizeof head + n;
+}
+
+static const char *access_log(void)
+{
+    const char *text = h_read_file(h_format("%s/access.log", h_main_httpd->root));
+    return text ? text : "";
+}
+
+/* A WebSocket inside HTTP/2 is a request of its stream (RFC 8441), which mod_http2 makes an upgrade for the backend. */
+START_TEST(a_socket_in_http2_counts)
+{
+    const char *key = fresh_key();
+    const char *const fields[] = { ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path",
+                                   "/relayed/socket", ":authority", "x", "sec-websocket-version", "13", "x-api-key", key };
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    char bytes[1024], block[512], *end = bytes + sizeof preface - 1, *b = block;
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) { /* RFC 7541 section 6.2.2: literal, not indexed */
+        size_t n = strlen(fields[i]);
+
+        ck_assert_uint_lt(n, 127);
+        if (i % 2 == 0) {
+            *b++ = 0;
+        }
+        *b++ = (char)n;
+        memcpy(b, fields[i], n);
+        b += n;
+    }
+    memcpy(bytes, preface, sizeof preface - 1);
+    end = frame(end, 4, 0, 0, "", 0);                      /* SETTINGS */
+    end = frame(end, 1, 4, 1, block, (size_t)(b - block)); /* HEADERS, all of them */
+    h_raw(h_main_httpd, bytes, (size_t)(end - bytes), 1);
+    H_WAIT(3, counted(key, "rela.request", "1"));
+    ck_assert_ptr_nonnull(strstr(h_header(h_get("/relayed/plain", key), "ratelimit"), "r=98;"));
+    H_WAIT(3, strstr(access_log(), "\"GET /relayed/socket HTTP/2.0\" 101 ") != NULL);
+}
+END_TEST
+
 START_TEST(an_error_document_is_no_request)
 {
     const char *key = fresh_key();
@@ -211,6 +257,7 @@ int main(void)
     tcase_add_test(tcase, a_name_is_one_limit_on_both_ends);
     tcase_add_test(tcase, an_upgrade_counts_once);
     tcase_add_test(tcase, a_backends_upgrade_counts);
+    tcase_add_test(tcase, a_socket_in_http2_counts);
     tcase_add_test(tcase, an_error_document_is_no_request);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "apr_sha1.h"
 #include "harness.h"
 
 #define CHUNKS 64
@@ -129,15 +130,39 @@ static void accept_for_ever(int listener, int delay)
     }
 }
 
+/* What a WebSocket server makes of the client's key (RFC 6455 section 4.2.2); mod_http2 looks at it. */
+static const char *accept_key(const char *request)
+{
+    static const char name[] = "Sec-WebSocket-Key: ";
+    static char line[64];
+    const char *key = strcasestr(request, name);
+    char text[128];
+
+    if (key == NULL) {
+        return "";
+    }
+    key += sizeof name - 1;
+    snprintf(text, sizeof text, "%.*s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", (int)strcspn(key, "\r\n"), key);
+    apr_sha1_base64(text, (int)strlen(text), line); /* "{SHA}" and the digest */
+    return line + APR_SHA1PW_IDLEN;
+}
+
 static void answer_for_ever(int listener, const char *answer)
 {
-    char request[16384];
+    static const char switched[] = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                   "Sec-WebSocket-Accept: %s\r\n\r\n";
+    char request[16384], line[256];
 
     for (;;) {
         int fd = accept(listener, NULL, NULL);
+        ssize_t n = read(fd, request, sizeof request - 1);
 
-        if (read(fd, request, sizeof request) > 0) {
-            send(fd, answer, strlen(answer), MSG_NOSIGNAL);
+        if (n > 0) {
+            request[n] = '\0';
+            if (answer == NULL) {
+                snprintf(line, sizeof line, switched, accept_key(request));
+            }
+            send(fd, answer ? answer : line, strlen(answer ? answer : line), MSG_NOSIGNAL);
         }
         close(fd);
     }
@@ -171,6 +196,11 @@ int h_relay_start(int delay)
         accept_for_ever(listener, delay);
     }
     return port;
+}
+
+int h_socket_start(void)
+{
+    return h_canned_start(NULL);
 }
 
 int h_canned_start(const char *answer)

@@ -113,6 +113,8 @@ int h_silent_port(void);
 /* A backend that answers the first request of every connection with these bytes, whatever it asks for, and closes. For up()
  * only, as h_relay_start(). @return its port on 127.0.0.1 */
 int h_canned_start(const char *answer);
+/* The same that takes every request for a WebSocket's, says 101 and closes (RFC 6455). */
+int h_socket_start(void);
 
 /* --- httpd -------------------------------------------------------------------------------------------------------- */
 

@@ -14,7 +14,7 @@ libharness_la_SOURCES = \
 libharness_la_CPPFLAGS = -D_GNU_SOURCE $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) \
 	-DMPX_BUILDDIR='"$(abs_top_builddir)"' -DMPX_SRCDIR='"$(abs_top_srcdir)"' -DMPX_HTTPD='"$(HTTPD)"' \
 	-DMPX_HTTPD_MODULEDIR='"$(HTTPD_MODULEDIR)"' -DMPX_PRELOAD='"$(SANITIZER_PRELOAD)"'
-libharness_la_LIBADD = $(CHECK_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(PQ_LIBS)
+libharness_la_LIBADD = $(CHECK_LIBS) $(CURL_LIBS) $(JANSSON_LIBS) $(PQ_LIBS) $(APU_LIBS)
 endif
 
 CLEANFILES += t/pgtemplate.tar t/pgtemplate.tar.lock
