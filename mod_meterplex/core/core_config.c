@@ -378,6 +378,29 @@ int mpx_state_open(const char *path, int flags, const char **wrong)
     return fd;
 }
 
+int mpx_state_put(const char *part, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX];
+    int fd, rv;
+
+    if (slash == NULL || slash - path >= (long)sizeof directory) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(directory, path, (size_t)(slash - path) + 1);
+    directory[slash - path + 1] = '\0';
+    if (rename(part, path) != 0) {
+        return -1;
+    }
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    rv = fd < 0 ? -1 : fsync(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rv;
+}
+
 /* @param name  of the file @param error errno, or 0 */
 static int state_error(server_rec *s, const char *name, const char *wrong, int error)
 {
@@ -456,7 +479,7 @@ static int open_node_id(apr_pool_t *pool, server_rec *s)
     }
     ok = write(fd, text, sizeof text - 1) == sizeof text - 1 && fsync(fd) == 0;
     close(fd);
-    if (!ok || rename(part, path) != 0) {
+    if (!ok || mpx_state_put(part, path) != 0) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, errno, s, "%s cannot be written", path);
         return HTTP_INTERNAL_SERVER_ERROR;
     }

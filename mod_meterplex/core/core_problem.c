@@ -4,8 +4,12 @@
  */
 #include "core_private.h"
 
+#include <stdlib.h>
+
+#include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
+#include "http_protocol.h"
 #include "mod_core.h"
 
 static ap_filter_rec_t *problem_filter, *precondition_filter;
@@ -20,7 +24,8 @@ int mpx_problem_raise(request_rec *r, mpx_problem_code_e code, const char *forma
     memset(&request->problem, 0, sizeof request->problem);
     request->problem.code = code;
     va_start(arguments, format);
-    request->problem.detail = apr_pvsprintf(r->pool, format, arguments);
+    /* r may be a subrequest, whose pool goes before the problem is told */
+    request->problem.detail = apr_pvsprintf(request->call.pool, format, arguments);
     va_end(arguments);
     return mpx_problem_status(code);
 }
@@ -37,22 +42,29 @@ int mpx_problem_raise_call(request_rec *r, const mpx_call_t *call)
 
 /* --- Which code a status of httpd's own stands for -------------------------------------------------------------------------------- */
 
+/* MPX_P_NONE: none of the contract's; such a problem is called what the status is called. */
 static const struct {
     int status;
     mpx_problem_code_e code;
     const char *detail;
 } of_httpd[] = {
+    { 400, MPX_P_BAD_REQUEST, "The request cannot be understood." },
     { 401, MPX_P_UNAUTHENTICATED, "This needs a credential." },
     { 403, MPX_P_FORBIDDEN, "This is not allowed." },
     { 404, MPX_P_NOT_FOUND, "There is nothing here." },
     { 405, MPX_P_METHOD_NOT_ALLOWED, "The method is not allowed here." },
     { 408, MPX_P_REQUEST_TIMEOUT, "The request did not arrive in time." },
+    { 409, MPX_P_CONFLICT, "The request does not go with the state of what it is for." },
+    { 410, MPX_P_NONE, "What was here has gone for good." },
+    { 411, MPX_P_NONE, "The request does not say how long its body is." },
     { 412, MPX_P_PRECONDITION_FAILED, "A precondition of the request does not hold." },
     { 413, MPX_P_PAYLOAD_TOO_LARGE, "The request's body is too large." },
-    { 414, MPX_P_BAD_REQUEST, "The request's target is too long." },
+    { 414, MPX_P_NONE, "The request's target is too long." },
     { 415, MPX_P_UNSUPPORTED_MEDIA_TYPE, "The media type is not accepted here." },
+    { 416, MPX_P_NONE, "Nothing of what is here lies in the range that is asked for." },
     { 429, MPX_P_RATE_LIMITED, "Too many requests." },
-    { 431, MPX_P_BAD_REQUEST, "The request's header fields are too large." },
+    { 431, MPX_P_NONE, "The request's header fields are too large." },
+    { 500, MPX_P_INTERNAL, "The request could not be carried out." },
     { 501, MPX_P_NOT_IMPLEMENTED, "The method, or the transfer coding, is not known here." },
     { 502, MPX_P_UPSTREAM_ERROR, "The service behind this address gave no usable answer." },
     { 503, MPX_P_UNAVAILABLE, "The service is temporarily not available." },
@@ -63,8 +75,7 @@ static void problem_of_status(int status, mpx_problem_t *problem)
 {
     apr_size_t i;
     memset(problem, 0, sizeof *problem);
-    problem->code = status < 500 ? MPX_P_BAD_REQUEST : MPX_P_INTERNAL;
-    problem->detail = status < 500 ? "The request cannot be understood." : "The request could not be carried out.";
+    problem->detail = status < 500 ? "The request is refused." : "The request could not be carried out.";
     for (i = 0; i < sizeof of_httpd / sizeof *of_httpd; i++) {
         if (of_httpd[i].status == status) {
             problem->code = of_httpd[i].code;
@@ -82,6 +93,47 @@ static const char *type_of(apr_pool_t *pool, const char *name)
         *c = (char)(*c == '_' ? '-' : *c);
     }
     return type;
+}
+
+/* Of a problem without a code: what the status is called, as RFC 9457 section 4.2.1 has it for "about:blank".
+ * @return "Gone" for 410 @param code "gone" */
+static const char *words_of_status(apr_pool_t *pool, int status, const char **code)
+{
+    const char *line = ap_get_status_line(status), *title = strchr(line, ' ');
+    char *name, *to;
+
+    if (title == NULL || strtol(line, NULL, 10) != status) {
+        title = " Error"; /* a status that httpd does not know */
+    }
+    name = to = apr_pstrdup(pool, ++title);
+    for (line = title; *line; line++) {
+        if (apr_isalnum(*line)) {
+            *to++ = (char)apr_tolower(*line);
+        }
+        else if (to > name && to[-1] != '_' && *line != '\'') {
+            *to++ = '_';
+        }
+    }
+    *to = '\0';
+    *code = name;
+    return title;
+}
+
+static void write_name(mpx_jsonw_t *w, apr_pool_t *pool, const mpx_problem_t *problem, int status)
+{
+    const char *code = mpx_problem_name(problem->code), *title = mpx_problem_title(problem->code), *type;
+
+    if (problem->code == MPX_P_NONE) {
+        type = "about:blank";
+        title = words_of_status(pool, status, &code);
+    }
+    else {
+        type = type_of(pool, code);
+    }
+    mpx_jsonw_member_string(w, "type", type);
+    mpx_jsonw_member_string(w, "title", title);
+    mpx_jsonw_member_int(w, "status", status);
+    mpx_jsonw_member_string(w, "code", code);
 }
 
 static void write_errors(mpx_jsonw_t *w, const apr_array_header_t *errors)
@@ -111,10 +163,7 @@ const char *core_problem_text(request_rec *r, const mpx_request_t *request, cons
         first = first->prev;
     }
     mpx_jsonw_object(w);
-    mpx_jsonw_member_string(w, "type", type_of(r->pool, mpx_problem_name(problem->code)));
-    mpx_jsonw_member_string(w, "title", mpx_problem_title(problem->code));
-    mpx_jsonw_member_int(w, "status", status);
-    mpx_jsonw_member_string(w, "code", mpx_problem_name(problem->code));
+    write_name(w, r->pool, problem, status);
     mpx_jsonw_member_string(w, "detail", problem->detail);
     if (first->uri) {
         mpx_jsonw_member_string(w, "instance", first->uri);
@@ -145,7 +194,9 @@ void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int statu
     if (problem->retry_after > 0 || status == HTTP_SERVICE_UNAVAILABLE) {
         apr_table_setn(out, "Retry-After", apr_itoa(r->pool, problem->retry_after > 0 ? problem->retry_after : 1));
     }
-    if (status == HTTP_UNAUTHORIZED && !apr_table_get(out, "WWW-Authenticate")) {
+    /* another module's, or a backend's, stays: it is in headers_out where httpd has begun on its own page already */
+    if (status == HTTP_UNAUTHORIZED && !apr_table_get(out, "WWW-Authenticate")
+        && !apr_table_get(r->headers_out, "WWW-Authenticate")) {
         apr_table_setn(out, "WWW-Authenticate", challenge(problem));
     }
     apr_table_setn(out, "Cache-Control", "no-store");

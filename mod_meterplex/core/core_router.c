@@ -322,6 +322,11 @@ static int on_handler(request_rec *r)
     if (strcmp(r->handler, "meterplex-api") != 0) {
         return DECLINED;
     }
+    if (r->main) {
+        /* what it finds wrong, and who refuses it, would be the whole request's */
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "the API answers requests, not pages that include it: %s", r->uri);
+        return HTTP_FORBIDDEN;
+    }
     allowed = apr_array_make(r->pool, 6, sizeof(const char *));
     route = find_route(r, allowed);
     if (r->method_number == M_OPTIONS && allowed->nelts) {

@@ -177,7 +177,9 @@ int identity_fixups(request_rec *r)
     if (is_denial(request)) {
         memset(&request->problem, 0, sizeof request->problem);
     }
-    request->allowed = r;
+    if (r->main == NULL) {
+        request->allowed = r;
+    }
     return DECLINED;
 }
 

@@ -154,6 +154,9 @@ MPX_DECLARE(const char *) mpx_state_dir(void);                 /* absolute, or N
  * @param flags  of open(2)
  * @return the descriptor; or -1, a sentence, and errno for the log line: 0 where the sentence says all */
 MPX_DECLARE(int) mpx_state_open(const char *path, int flags, const char **wrong) MPX_MUST_CHECK;
+/* Give a file in it, made and synced under another name, the name that it is looked for under, so that it has it after a
+ * power cut too. @return 0, or -1 and errno */
+MPX_DECLARE(int) mpx_state_put(const char *part, const char *path) MPX_MUST_CHECK;
 MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);             /* of this state directory */
 MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n);       /* all configured; the first signs; NULL when none */
 MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);

@@ -281,7 +281,7 @@ static int make_file(apr_pool_t *pool, server_rec *s, const char *path, apr_size
     randombytes_buf(random, sizeof random);
     mpx_uuid_v7(&id, apr_time_now(), random);
     mpx_counters_format(memory, size, &id, secret);
-    error = msync(memory, size, MS_SYNC) != 0 || fsync(fd) != 0 || rename(part, path) != 0 ? errno : 0;
+    error = msync(memory, size, MS_SYNC) != 0 || fsync(fd) != 0 || mpx_state_put(part, path) != 0 ? errno : 0;
     munmap(memory, size);
     close(fd);
     return error ? file_error(s, path, "cannot be written", error) : OK;

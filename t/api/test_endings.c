@@ -34,13 +34,27 @@ static void up(void)
                                "ProxyPass /sold/overridden http://127.0.0.1:%d\n"
                                "<Location /sold/stale>\n  SetHandler \"proxy:http://127.0.0.1:%d\"\n</Location>\n"
                                "<Location /sold/overridden>\n  ProxyErrorOverride On\n</Location>\n"
+                               "<Location /choice>\n  DirectoryIndex closed.html\n</Location>\n"
+                               "<Files closed.html>\n  AuthType Meterplex\n"
+                               "  Require meterplex-scope vip:read\n</Files>\nMaxMemFree 1\n"
+                               "<Location /sold/seen>\n  ProxyErrorOverride On\n  RewriteEngine On\n"
+                               "  RewriteCond %%{LA-U:REMOTE_USER} nobody\n  RewriteRule . - [F]\n</Location>\n"
+                               "ProxyPass /sold/seen http://127.0.0.1:%d\n"
+                               "<Location /basic>\n  AuthType Basic\n  AuthName site\n  AuthUserFile users\n"
+                               "  Require valid-user\n  MeterplexProblem On\n</Location>\n"
                                "<Directory />\n  Options FollowSymLinks\n  RewriteEngine On\n"
                                "  RewriteRule sold/away$ http://example.org/ [R=302,L]\n  RewriteRule sold/gone$ - [G]\n"
                                "</Directory>\n",
-                               upstream->port, h_silent_port(), upstream->port, upstream->port));
+                               upstream->port, h_silent_port(), upstream->port, upstream->port, upstream->port));
     h_command((const char *[]){ "mkdir", "-p", h_format("%s/httpd-main/htdocs/sold/dir", h_dir()), NULL }, NULL);
     memset(large, 'x', LARGE);
     h_file("httpd-main/htdocs/sold/large", large);
+    h_command((const char *[]){ "mkdir", "-p", h_format("%s/httpd-main/htdocs/choice", h_dir()),
+                                h_format("%s/httpd-main/htdocs/basic", h_dir()), NULL },
+              NULL);
+    h_file("httpd-main/htdocs/choice/closed.html", "closed\n");
+    h_file("httpd-main/htdocs/basic/x", "open\n");
+    h_file("httpd-main/users", "u:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM=\n"); /* "pw" */
     h_file("httpd-main/htdocs/sold/away", "");
     h_file("httpd-main/htdocs/sold/gone", "");
     free(large);
@@ -82,6 +96,12 @@ START_TEST(what_another_module_ends_is_limited_and_counted)
         h_expect(r, cases[i].status);
         ck_assert_ptr_nonnull(h_header(r, "ratelimit"));
         ck_assert_ptr_nonnull(strstr(h_header(r, "ratelimit"), h_format("r=%d;", 999 - (int)i)));
+        if (cases[i].status == 410) {
+            /* the contract has no name for it: it has its own */
+            ck_assert_str_eq(h_json_text(r, "/type"), "about:blank");
+            ck_assert_str_eq(h_json_text(r, "/title"), "Gone");
+            ck_assert_str_eq(h_json_text(r, "/code"), "gone");
+        }
     }
     H_WAIT(3, total(key, "n") == 4);
 }
@@ -141,6 +161,41 @@ START_TEST(an_upstreams_refusal_stays_what_it_is)
     h_expect(h_get("/sold/overridden/shut", key), 403);
     h_expect(h_get("/sold/proxied/closed", key), 401);
     h_expect_problem(h_get("/sold/overridden/closed", NULL), 401, "unauthenticated");
+    /* a look ahead asks authorization of a subrequest, too */
+    h_expect_problem(h_get("/sold/seen/closed", key), 401, "unauthenticated");
+}
+END_TEST
+
+START_TEST(another_modules_challenge_stays)
+{
+    h_request_t request = { .path = "/basic/x", .headers = (const char *[]){ "Authorization: Basic dTpwdw==", NULL } };
+    const h_response_t *r = h_get("/basic/x", NULL);
+
+    h_expect_problem(r, 401, "unauthenticated");
+    ck_assert_str_eq(h_header(r, "www-authenticate"), "Basic realm=\"site\"");
+    h_expect(h_send(&request), 200);
+}
+END_TEST
+
+/* mod_dir asks for its index by a subrequest, whose pool has gone by the time its refusal is told. What is asked for varies
+ * in length, so that what is written meanwhile lies now here, now there. */
+START_TEST(what_a_subrequest_was_refused_for_is_told)
+{
+    static const char need[] = "This needs a credential: Authorization: Bearer, or X-API-Key.";
+    const char *key = fresh_key();
+    char query[4097] = "";
+
+    for (size_t n = 0; n < sizeof query - 1; n += 256) {
+        const h_response_t *r;
+
+        memset(query, 'Q', n);
+        r = h_get(h_format("/choice/?%s", query), NULL);
+        h_expect_problem(r, 401, "unauthenticated");
+        ck_assert_str_eq(h_json_text(r, "/detail"), need);
+        r = h_get(h_format("/choice/?%s", query), key);
+        h_expect_problem(r, 403, "insufficient_scope");
+        ck_assert_str_eq(h_json_text(r, "/detail"), "This needs the scope vip:read.");
+    }
 }
 END_TEST
 
@@ -242,6 +297,8 @@ int main(void)
     tcase_add_test(tcase, a_broken_download_costs_what_was_sent);
     tcase_add_test(tcase, an_upstream_that_says_nothing_is_a_504);
     tcase_add_test(tcase, an_upstreams_refusal_stays_what_it_is);
+    tcase_add_test(tcase, another_modules_challenge_stays);
+    tcase_add_test(tcase, what_a_subrequest_was_refused_for_is_told);
     tcase_add_test(tcase, a_precondition_that_fails_is_a_problem);
     tcase_add_test(tcase, a_backends_precondition_is_its_own);
     tcase_add_test(tcase, malformed_requests_get_problems);

@@ -117,7 +117,7 @@ static void write_meterplex(FILE *out, const h_httpd_t *httpd, const char *conf)
 static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
 {
     static const char *const standard[] = {
-        "authn_core", "authz_core", "authz_host", "dbd", "watchdog", "proxy",
+        "authn_core", "authn_file", "authz_core", "authz_host", "authz_user", "auth_basic", "dbd", "watchdog", "proxy",
         "proxy_http", "alias", "mime", "dir", "headers", "env", "setenvif", "rewrite", "cache",
         "http2", "status", "include", "cgid", "unixd", "log_config", "remoteip", "reqtimeout"
     };
