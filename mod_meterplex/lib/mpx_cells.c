@@ -5,7 +5,8 @@
 
 #include <sodium.h>
 
-#define CELLS_IN_BUCKET 7
+#define CELLS_IN_BUCKET 63
+#define INDEX_BITS 6 /* of the control cell's version, for the index of a cell */
 
 typedef unsigned __int128 pair_t;
 
@@ -18,7 +19,7 @@ typedef union cell {
 } cell_t;
 
 /* The control cell: print is the key that is being given a cell (0: nobody), tat a version that grows with each taking,
- * times 8, plus the index of the cell that is taken. */
+ * times 64, plus the index of the cell that is taken. */
 typedef struct bucket {
     cell_t control;
     cell_t cells[CELLS_IN_BUCKET];
@@ -26,24 +27,20 @@ typedef struct bucket {
 
 struct mpx_cells {
     unsigned char secret[MPX_CELLS_SECRET];
-    apr_uint64_t mask; /* number of buckets - 1 */
-    char align[128 - MPX_CELLS_SECRET - sizeof(apr_uint64_t)];
+    apr_uint64_t n; /* buckets */
+    char align[64 - MPX_CELLS_SECRET - sizeof(apr_uint64_t)];
     bucket_t buckets[];
 };
 
 mpx_cells_t *mpx_cells_format(void *memory, apr_size_t size, const unsigned char secret[MPX_CELLS_SECRET])
 {
     mpx_cells_t *cells = memory;
-    apr_uint64_t n = 1;
 
     if (size < sizeof *cells + sizeof(bucket_t)) {
         return NULL;
     }
-    while (sizeof *cells + n * 2 * sizeof(bucket_t) <= size) {
-        n *= 2;
-    }
     memcpy(cells->secret, secret, MPX_CELLS_SECRET);
-    cells->mask = n - 1;
+    cells->n = (size - sizeof *cells) / sizeof(bucket_t);
     return cells;
 }
 
@@ -74,13 +71,24 @@ static bucket_t *place(mpx_cells_t *cells, const void *key, apr_size_t len, apr_
     apr_uint64_t hash[2];
     crypto_shorthash_siphashx24((unsigned char *)hash, key, len, cells->secret);
     *print = hash[1] ? hash[1] : 1;
-    return &cells->buckets[hash[0] & cells->mask];
+    return &cells->buckets[(apr_uint64_t)((pair_t)hash[0] * cells->n >> 64)]; /* its share of all hashes: no division */
+}
+
+/* Where in its bucket a key's search begins. */
+static int begin(apr_uint64_t print)
+{
+    return (int)((print >> 32) * CELLS_IN_BUCKET >> 32);
+}
+
+static int next(int i)
+{
+    return i + 1 < CELLS_IN_BUCKET ? i + 1 : 0;
 }
 
 static cell_t *find(bucket_t *bucket, apr_uint64_t print)
 {
-    int i;
-    for (i = 0; i < CELLS_IN_BUCKET; i++) {
+    int i = begin(print), n;
+    for (n = 0; n < CELLS_IN_BUCKET; n++, i = next(i)) {
         if (__atomic_load_n(&bucket->cells[i].is.print, __ATOMIC_ACQUIRE) == print) {
             return &bucket->cells[i];
         }
@@ -95,7 +103,7 @@ static cell_t *find(bucket_t *bucket, apr_uint64_t print)
  * second one. */
 static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
 {
-    cell_t *taken = &bucket->cells[announced.is.tat & 7];
+    cell_t *taken = &bucket->cells[announced.is.tat & ((1 << INDEX_BITS) - 1)];
 
     for (;;) {
         cell_t old = load(taken);
@@ -118,13 +126,13 @@ static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
  * @return 0 when there is none; 1: look again */
 static int take(bucket_t *bucket, cell_t idle, apr_uint64_t print, apr_uint64_t now)
 {
-    int i;
-    for (i = 0; i < CELLS_IN_BUCKET; i++) {
+    int i = begin(print), n;
+    for (n = 0; n < CELLS_IN_BUCKET; n++, i = next(i)) {
         cell_t c = load(&bucket->cells[i]);
         if (c.is.print == 0 || c.is.tat <= now) {
             cell_t announced;
             announced.is.print = print;
-            announced.is.tat = ((idle.is.tat >> 3) + 1) << 3 | (apr_uint64_t)i;
+            announced.is.tat = ((idle.is.tat >> INDEX_BITS) + 1) << INDEX_BITS | (apr_uint64_t)i;
             if (swap(&bucket->control, idle, print, announced.is.tat)) {
                 complete(bucket, announced, now);
             }
@@ -204,14 +212,14 @@ void mpx_cells_refund(mpx_cells_t *cells, const void *key, apr_size_t len, const
 
 apr_uint64_t mpx_cells_capacity(const mpx_cells_t *cells)
 {
-    return (cells->mask + 1) * CELLS_IN_BUCKET;
+    return cells->n * CELLS_IN_BUCKET;
 }
 
 apr_uint64_t mpx_cells_used(const mpx_cells_t *cells, apr_uint64_t now)
 {
     apr_uint64_t b, used = 0;
     int i;
-    for (b = 0; b <= cells->mask; b++) {
+    for (b = 0; b < cells->n; b++) {
         for (i = 0; i < CELLS_IN_BUCKET; i++) {
             cell_t c = load(&cells->buckets[b].cells[i]);
             used += c.is.print != 0 && c.is.tat > now;

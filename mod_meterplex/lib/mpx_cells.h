@@ -1,7 +1,10 @@
 /* mpx_cells: rate-limit states (GCRA theoretical arrival times) by key, in a fixed block of memory that many threads and
  * processes share. No locks; each state is valid after a kill at any instruction. Pure: the clock is a parameter.
  *
- * Layout: buckets of 128 bytes, two cache lines: one control cell and seven cells of 16 bytes. A cell is a 64-bit
+ * Layout: buckets of 1024 bytes: one control cell and 63 cells of 16 bytes. They are so large that chance fills none long
+ * before the table is full: with six tenths of all cells in use one newcomer in 5,000 finds its bucket full, with seven
+ * tenths one in 160 (buckets of two cache lines, seven cells: one in seven, one in four). A key's search begins where its
+ * hash says, so that who has been here before is mostly found in the first line. A cell is a 64-bit
  * fingerprint and a 64-bit arrival time, changed only together, by one 16-byte compare-and-swap: a charge can never hit a
  * cell that has come to belong to another key, so a limit is exact. Bucket and fingerprint come from a 128-bit keyed hash:
  * two keys share a cell only if 64 bits of fingerprint and the bucket's bits agree, and nobody can search for such a pair
@@ -9,7 +12,7 @@
  *
  * A cell whose arrival time has passed says the same as no cell, and is what a new key takes. Taking is announced in the
  * bucket's control cell and completed by whoever comes by, so that two takers of one key cannot both get a cell, and a taker
- * that dies leaves nothing behind. When all seven are in use the caller is told.
+ * that dies leaves nothing behind. When all 63 are in use the caller is told.
  */
 #ifndef MPX_CELLS_H
 #define MPX_CELLS_H

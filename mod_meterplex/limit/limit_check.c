@@ -22,7 +22,8 @@
 static const unsigned char own_zone[16] = "api-key's own";
 
 static mpx_cells_t *ip_cells, *key_cells; /* apart: who sprays addresses cannot push out a customer's cell */
-static mpx_metric_t metric_allowed, metric_refused, metric_full, metric_unresolved, metric_ip_used, metric_key_used;
+static mpx_metric_t metric_allowed, metric_refused, metric_full, metric_unresolved, metric_ip_used, metric_key_used, metric_ip_capacity,
+    metric_key_capacity;
 
 /* One policy at work on one request. */
 typedef struct charge {
@@ -46,8 +47,8 @@ typedef struct progress {
 
 void limit_want(void)
 {
-    mpx_shm_want("limit.ip", 20, 1);
-    mpx_shm_want("limit.keys", 40, 1);
+    mpx_shm_want("limit.ip", 20, 2);
+    mpx_shm_want("limit.keys", 40, 2);
 }
 
 static void refresh_gauges(void)
@@ -58,6 +59,8 @@ static void refresh_gauges(void)
     now = (apr_uint64_t)t.tv_sec * NS_PER_S + (apr_uint64_t)t.tv_nsec;
     mpx_metric_set(metric_ip_used, ip_cells ? (apr_int64_t)mpx_cells_used(ip_cells, now) : 0);
     mpx_metric_set(metric_key_used, key_cells ? (apr_int64_t)mpx_cells_used(key_cells, now) : 0);
+    mpx_metric_set(metric_ip_capacity, ip_cells ? (apr_int64_t)mpx_cells_capacity(ip_cells) : 0);
+    mpx_metric_set(metric_key_capacity, key_cells ? (apr_int64_t)mpx_cells_capacity(key_cells) : 0);
 }
 
 static mpx_cells_t *open_table(server_rec *s, const char *name)
@@ -82,6 +85,8 @@ static mpx_cells_t *open_table(server_rec *s, const char *name)
 
 int limit_open(apr_pool_t *pconf, server_rec *s)
 {
+    static const char capacity[] = "meterplex_limit_capacity";
+    static const char capacity_help[] = "Limits that shared memory has room for.";
     static const char decisions[] = "meterplex_limit_decisions_total";
     static const char decisions_help[] = "Requests that rate limits have decided on.";
 
@@ -99,6 +104,8 @@ int limit_open(apr_pool_t *pconf, server_rec *s)
                                            "Policies passed over because the request has no such key, user or value.", NULL);
     metric_ip_used = mpx_metric_gauge("meterplex_limit_cells", "Limits in use.", "table=\"ip\"");
     metric_key_used = mpx_metric_gauge("meterplex_limit_cells", "Limits in use.", "table=\"keys\"");
+    metric_ip_capacity = mpx_metric_gauge(capacity, capacity_help, "table=\"ip\"");
+    metric_key_capacity = mpx_metric_gauge(capacity, capacity_help, "table=\"keys\"");
     mpx_metric_refresh_register(refresh_gauges);
     return OK;
 }

@@ -32,6 +32,9 @@ START_TEST(metrics_are_what_prometheus_reads)
     }
     h_get("/gate/x", NULL);
     H_WAIT(5, metric("meterplex_usage_flushed_total") == 2);
+    /* what docs/operations.md says of 64M */
+    ck_assert_double_eq(metric("meterplex_limit_capacity{table=\"keys\"}"), 1353429);
+    ck_assert_double_eq(metric("meterplex_limit_capacity{table=\"ip\"}"), 676557);
     r = h_get("/metrics", NULL);
     h_expect(r, 200);
     h_expect_header(r, "content-type", "text/plain; version=0.0.4; charset=utf-8");

@@ -129,15 +129,15 @@ static const unsigned char secret[MPX_CELLS_SECRET] = "a secret of test";
  * the other gives up on the cell and the key takes another; the first awakes. */
 START_TEST(helpers_of_two_minds_give_one_cell)
 {
-    mpx_cells_t *cells = mpx_cells_format(zeroed(4096), 256, secret);
+    mpx_cells_t *cells = mpx_cells_format(zeroed(4096), 1200, secret);
     bucket_t *bucket = &cells->buckets[0];
     cell_t announced, seen;
     int owned = 0;
 
     bucket->cells[0].is.print = 1;
     bucket->cells[0].is.tat = NOW;
-    announced.is.print = 42;
-    announced.is.tat = 1 << 3 | 0;
+    announced.is.print = 42; /* whose search begins with cell 0 */
+    announced.is.tat = 1 << INDEX_BITS | 0;
     bucket->control = announced;
     seen = load(&bucket->cells[0]); /* the helper whose now is NOW: it would take the cell, and sleeps */
     complete(bucket, announced, NOW - 1);
