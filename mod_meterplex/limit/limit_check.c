@@ -22,8 +22,8 @@
 static const unsigned char own_zone[16] = "api-key's own";
 
 static mpx_cells_t *ip_cells, *key_cells; /* apart: who sprays addresses cannot push out a customer's cell */
-static mpx_metric_t metric_allowed, metric_refused, metric_full, metric_unresolved, metric_ip_used, metric_key_used, metric_ip_capacity,
-    metric_key_capacity;
+static mpx_metric_t metric_allowed, metric_refused, metric_full, metric_unresolved;
+static mpx_metric_t metric_ip_used, metric_key_used, metric_ip_capacity, metric_key_capacity;
 
 /* One policy at work on one request. */
 typedef struct charge {
