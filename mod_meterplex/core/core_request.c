@@ -8,6 +8,7 @@
 #include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_core.h"
+#include "http_request.h"
 
 #define ADMISSIONS_MAX 8
 
@@ -197,8 +198,8 @@ static int on_translate_name(request_rec *r)
     return DECLINED;
 }
 
-/* mod_remoteip has spoken by now. */
-static int on_header_parser(request_rec *r)
+/* mod_remoteip has spoken by now, and no expression of a section has been asked yet. */
+static int on_post_read_request_last(request_rec *r)
 {
     if (ap_is_initial_req(r)) {
         mpx_request_get(r)->call.client = r->useragent_ip;
@@ -226,6 +227,23 @@ apr_status_t mpx_request_principal(request_rec *r, const mpx_principal_t **princ
     }
     *principal = request->principal;
     return request->auth_status;
+}
+
+const mpx_principal_t *mpx_request_known(request_rec *r)
+{
+    mpx_request_t *request = mpx_request_get(r);
+    const mpx_principal_t *principal;
+
+    if (!request->authenticated && !request->asked && r->per_dir_config && !ap_is_HTTP_ERROR(r->status)) {
+        const char *type;
+        request->asked = 1; /* AuthType may be an expression, too, and ask the same */
+        type = ap_auth_type(r);
+        request->asked = 0;
+        if (type && ap_cstr_casecmp(type, "Meterplex") == 0 && mpx_request_principal(r, &principal) != APR_SUCCESS) {
+            return NULL; /* authentication will tell */
+        }
+    }
+    return request->principal;
 }
 
 int mpx_request_is_part(const request_rec *r)
@@ -280,6 +298,6 @@ void core_request_register(apr_pool_t *pool)
     id_filter = ap_register_output_filter("METERPLEX_REQUEST_ID", one_request_id, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_post_read_request(on_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(on_translate_name, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_header_parser(on_header_parser, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_read_request(on_post_read_request_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_insert_filter(on_insert_filter, NULL, NULL, APR_HOOK_LAST);
 }

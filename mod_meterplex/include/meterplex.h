@@ -24,6 +24,7 @@ typedef struct mpx_request {
     mpx_trace_t trace;                /* of this server's span */
     int placed;                       /* its sections are known: errors of httpd's before that have none */
     int authenticated;                /* mpx_request_principal() has run: its outcome stands */
+    int asked;                        /* within mpx_request_known() */
     apr_status_t auth_status;
     const mpx_principal_t *principal; /* or NULL */
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */
@@ -42,6 +43,10 @@ MPX_DECLARE(mpx_request_t *) mpx_request_get(request_rec *r);
  * @return APR_SUCCESS, *principal NULL when there is no credential; MPX_FAILED with request->problem noted
  * (401; 400 for two credentials; 503 when the database is away and the key is not known here) */
 MPX_DECLARE(apr_status_t) mpx_request_principal(request_rec *r, const mpx_principal_t **principal);
+
+/* Who asks, for an expression, which httpd may evaluate before it authenticates (<If>, Require expr): where AuthType is
+ * Meterplex the request is authenticated then. @return NULL when there is nobody, or none is asked for */
+MPX_DECLARE(const mpx_principal_t *) mpx_request_known(request_rec *r);
 
 /* The room that authenticates (identity). On MPX_FAILED the problem is in request->call.problem. */
 typedef apr_status_t (mpx_authenticate_fn)(request_rec *r, mpx_request_t *request, const mpx_principal_t **principal);

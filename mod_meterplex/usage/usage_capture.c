@@ -472,6 +472,7 @@ static const char *variable(ap_expr_eval_ctx_t *ctx, const void *data)
 {
     request_rec *r = ctx->r;
     const char *name = data;
+    const mpx_principal_t *principal;
     mpx_request_t *request;
 
     if (r == NULL) {
@@ -482,8 +483,8 @@ static const char *variable(ap_expr_eval_ctx_t *ctx, const void *data)
     case 'B': return apr_off_t_toa(ctx->p, bytes_of(r, request->usage));
     case 'D': return apr_ltoa(ctx->p, (long)apr_time_as_msec(apr_time_now() - request->call.now));
     case 'R': return request->id;
-    case 'K': return request->principal ? mpx_principal_text(ctx->p, request->principal) : "";
-    case 'T': return request->principal ? mpx_typeid_format(ctx->p, "ten", &request->principal->tenant) : "";
+    case 'K': return (principal = mpx_request_known(r)) ? mpx_principal_text(ctx->p, principal) : "";
+    case 'T': return (principal = mpx_request_known(r)) ? mpx_typeid_format(ctx->p, "ten", &principal->tenant) : "";
     default: return "";
     }
 }

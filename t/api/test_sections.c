@@ -19,6 +19,14 @@ static const char conf[] =
     "  ErrorDocument 401 \"log in, please\"\n</Location>\n"
     "<LocationMatch \"^/v1/meters/none\">\n  MeterplexMeter call.request\n  MeterplexRateLimit key 2/d name=calls\n"
     "</LocationMatch>\n"
+    "<Location \"/who\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
+    "  <If \"%{METERPLEX_TENANT_ID} =~ /^ten_/\">\n    MeterplexRateLimit key 3/d name=known\n"
+    "    MeterplexMeter know.request\n  </If>\n</Location>\n"
+    "<Location \"/expr\">\n  AuthType Meterplex\n  Require expr %{METERPLEX_KEY_ID} =~ /^key_/\n"
+    "  MeterplexMeter expr.request\n</Location>\n"
+    "<Location \"/anybody\">\n  <If \"-n %{METERPLEX_TENANT_ID}\">\n    Require all denied\n  </If>\n</Location>\n"
+    "<Location \"/self\">\n  AuthType \"%{METERPLEX_KEY_ID}\"\n  Require valid-user\n</Location>\n"
+    "RemoteIPHeader X-Real\nRemoteIPInternalProxy 127.0.0.1\n"
     "<Location \"/quantity\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n"
     "  MeterplexMeter quan.request value=%{HTTP:X-Quantity}\n</Location>\n";
 
@@ -132,6 +140,33 @@ START_TEST(a_quantity_out_of_range_is_no_other_quantity)
 }
 END_TEST
 
+/* <If> is judged before authentication. */
+START_TEST(expressions_know_who_asks)
+{
+    const char *tenant = fresh_tenant(), *key = h_key(tenant, scopes, NULL, NULL);
+    const char *near = h_key(tenant, "demo:read", "\"allowed_cidrs\":[\"192.0.2.0/24\"]", NULL);
+    const char *headers[] = { "X-Real: 192.0.2.7", NULL };
+    h_request_t from_there = { .path = "/who/x", .key = near, .headers = headers };
+    const h_response_t *r;
+
+    for (int i = 0; i < 2; i++) {
+        r = h_get("/who/x", key);
+        h_expect(r, 404);
+        ck_assert_str_eq(h_header(r, "ratelimit-policy"), "\"server\";q=1000;w=86400, \"known\";q=3;w=86400");
+    }
+    h_expect_problem(h_get("/who/x", near), 403, "forbidden");
+    h_expect(h_send(&from_there), 404); /* the address is known by then, too */
+    H_WAIT(3, counted(key, "know.request", "3"));
+    h_expect_problem(h_get("/who/x", NULL), 401, "unauthenticated");
+    h_expect_problem(h_get("/who/x", "mpx_live_x"), 401, "invalid_api_key");
+    h_expect_problem(h_get("/expr/x", NULL), 403, "forbidden");
+    h_expect(h_get("/expr/x", key), 404);
+    H_WAIT(3, counted(key, "expr.request", "1"));
+    h_expect(h_get("/anybody/x", key), 404); /* nobody is asked there */
+    h_expect(h_get("/self/x", key), 500);    /* asks for its own answer */
+}
+END_TEST
+
 static const char *refusal(const char *lines)
 {
     h_output_t output;
@@ -163,6 +198,7 @@ int main(void)
     tcase_add_test(tcase, pages_of_the_administrators_keep_the_fields);
     tcase_add_test(tcase, refused_calls_of_the_api_are_not_counted);
     tcase_add_test(tcase, a_quantity_out_of_range_is_no_other_quantity);
+    tcase_add_test(tcase, expressions_know_who_asks);
     tcase_add_test(tcase, a_cache_may_not_answer_before_the_key_is_asked_for);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
