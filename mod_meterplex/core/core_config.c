@@ -1,4 +1,5 @@
-/* core_config.c: core's directives, what must hold before the server starts, and the state directory. */
+/* core_config.c: core's directives, what must hold before the server starts, and how files of the state directory are
+ * opened. */
 #include "core_private.h"
 #include "core_state.h"
 
@@ -19,7 +20,6 @@
 #define SHM_MIN (4u * 1024 * 1024) /* what all slices need, the metrics most */
 #define BODY_DEFAULT (1024u * 1024)
 #define EVENTS_BODY_DEFAULT (8u * 1024 * 1024)
-#define LOCK_KEY "meterplex-state-lock"
 
 /* Key ring of the running generation, on pages of its own that no core dump contains. */
 typedef struct key_ring {
@@ -30,7 +30,6 @@ typedef struct key_ring {
 static core_config_t *config;
 static server_rec *main_server;
 static key_ring_t *ring;
-static mpx_uuid_t node_id;
 
 core_config_t *core_config(void)
 {
@@ -45,11 +44,6 @@ server_rec *core_server(void)
 const char *mpx_state_dir(void)
 {
     return config->state_dir;
-}
-
-const mpx_uuid_t *mpx_node_id(void)
-{
-    return &node_id;
 }
 
 const mpx_rootkey_t *mpx_rootkeys(int *n)
@@ -315,7 +309,9 @@ int core_config_check(apr_pool_t *pool, server_rec *s)
             return HTTP_INTERNAL_SERVER_ERROR;
         }
     }
-    wrong = c->state_dir ? core_state_wrong(pool, c->state_dir) : "the directive is missing";
+    /* at a reload an error would end the server, which has its files open; the log and /health tell of them */
+    wrong = c->state_dir == NULL ? "the directive is missing" : core_held_already() ? NULL
+                                                                                    : core_state_wrong(pool, c->state_dir);
     if (wrong) {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s, "MeterplexStateDir%s%s: %s",
                      c->state_dir ? " " : "", c->state_dir ? c->state_dir : "", wrong);
@@ -401,94 +397,8 @@ int mpx_state_put(const char *part, const char *path)
     return rv;
 }
 
-/* @param name  of the file @param error errno, or 0 */
-static int state_error(server_rec *s, const char *name, const char *wrong, int error)
-{
-    ap_log_error(APLOG_MARK, APLOG_EMERG, error, s, "MeterplexStateDir %s: %s: %s", config->state_dir, name, wrong);
-    return HTTP_INTERNAL_SERVER_ERROR;
-}
-
-/* A reload does not lead to another directory: what is counted and not yet handed on lies in this one, and children that
- * have yet to end go on writing there. */
-static void stay(server_rec *s, const char *held)
-{
-    if (strcmp(held, config->state_dir) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "MeterplexStateDir %s: %s stays in use until httpd is stopped and started; move what is in it in "
-                     "between",
-                     config->state_dir, held);
-        config->state_dir = held;
-    }
-}
-
-/* A POSIX record lock held by the parent for its life: children do not inherit it, so it ends with the parent however that
- * dies; a second server on the same directory is refused. */
-static int lock_state_dir(apr_pool_t *pool, server_rec *s)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    const char *path = apr_pstrcat(pool, config->state_dir, "/lock", NULL);
-    const char *wrong, **held = ap_retained_data_get(LOCK_KEY);
-    int fd;
-
-    if (held) {
-        stay(s, *held);
-        return OK;
-    }
-    fd = mpx_state_open(path, O_RDWR | O_CREAT, &wrong);
-    if (fd < 0) {
-        return state_error(s, "lock", wrong, errno);
-    }
-    if (fcntl(fd, F_SETLK, &lock) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, errno, s,
-                     "MeterplexStateDir %s: another server is using it; each needs a directory of its own",
-                     config->state_dir);
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    held = ap_retained_data_create(LOCK_KEY, sizeof *held); /* the descriptor stays open for the life of the process */
-    *held = apr_pstrdup(s->process->pool, config->state_dir);
-    /* cppcheck-suppress resourceLeak */
-    return OK;
-}
-
-static int open_node_id(apr_pool_t *pool, server_rec *s)
-{
-    const char *path = apr_pstrcat(pool, config->state_dir, "/node.id", NULL);
-    const char *part = apr_pstrcat(pool, path, ".part", NULL), *wrong;
-    char text[MPX_UUID_TEXT] = "";
-    unsigned char random[8];
-    int fd = mpx_state_open(path, O_RDONLY, &wrong), ok;
-
-    if (fd < 0 && errno != ENOENT) {
-        return state_error(s, "node.id", wrong, errno);
-    }
-    if (fd >= 0) {
-        ok = read(fd, text, sizeof text - 1) == sizeof text - 1 && mpx_uuid_parse(text, &node_id);
-        close(fd);
-        if (!ok) {
-            ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "%s does not hold a node id; restore or remove it", path);
-            return HTTP_INTERNAL_SERVER_ERROR;
-        }
-        return OK;
-    }
-    randombytes_buf(random, sizeof random);
-    mpx_uuid_v7(&node_id, apr_time_now(), random);
-    mpx_uuid_format(&node_id, text);
-    fd = mpx_state_open(part, O_WRONLY | O_CREAT | O_TRUNC, &wrong);
-    if (fd < 0) {
-        return state_error(s, "node.id.part", wrong, errno);
-    }
-    ok = write(fd, text, sizeof text - 1) == sizeof text - 1 && fsync(fd) == 0;
-    close(fd);
-    if (!ok || mpx_state_put(part, path) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, errno, s, "%s cannot be written", path);
-        return HTTP_INTERNAL_SERVER_ERROR;
-    }
-    return OK;
-}
-
 int core_config_open(apr_pool_t *pconf, server_rec *s)
 {
     int rv = open_keys(pconf, s);
-    rv = rv == OK ? lock_state_dir(pconf, s) : rv;
-    return rv == OK ? open_node_id(pconf, s) : rv;
+    return rv == OK ? core_held_open(pconf, s) : rv;
 }

@@ -39,6 +39,13 @@ server_rec *core_server(void);      /* the main server of the running generation
 int core_config_check(apr_pool_t *pool, server_rec *s);
 int core_config_open(apr_pool_t *pconf, server_rec *s); /* post_config: key files, state directory and its lock, node id */
 
+/* --- Files of the state directory that are in use (core_held.c) ------------------------------------------------------------- */
+int core_held_already(void);                            /* by an earlier generation: this is a reload */
+int core_held_open(apr_pool_t *pconf, server_rec *s);   /* post_config: lock and node id */
+void core_held_watch(apr_pool_t *pconf, server_rec *s); /* post_config, after the metrics: looks whether they are in place */
+int core_held_monitor(apr_pool_t *pconf, server_rec *s); /* the parent's hook: looks again */
+mpx_health_e core_held_health(apr_pool_t *pool, const char **detail);
+
 /* --- Shared segment (core_shm.c) -------------------------------------------------------------------------------------------- */
 void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other rooms' */
 int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */

@@ -32,6 +32,7 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_db_pool.h \
 	mod_meterplex/core/core_db_pulse.c \
 	mod_meterplex/core/core_health.c \
+	mod_meterplex/core/core_held.c \
 	mod_meterplex/core/core_jobs.c \
 	mod_meterplex/core/core_metrics.c \
 	mod_meterplex/core/core_private.h \

@@ -4,6 +4,7 @@
 #include "core_private.h"
 
 #include "http_core.h"
+#include "mpm_common.h"
 
 static int core_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
@@ -31,6 +32,7 @@ static int core_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
     rv = rv == OK ? core_metrics_open(pconf, s) : rv;
     if (rv == OK) {
         core_db_metrics_open();
+        core_held_watch(pconf, s);
     }
     return rv;
 }
@@ -60,6 +62,7 @@ static void core_register_hooks(apr_pool_t *pool)
     ap_hook_check_config(core_check_config, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_config(core_post_config, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_config(core_post_config_last, NULL, before_watchdog, APR_HOOK_LAST - 1);
+    ap_hook_monitor(core_held_monitor, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(core_jobs_child_init, NULL, before_watchdog, APR_HOOK_FIRST);
     ap_hook_child_init(core_db_child_init, core_db_after, NULL, APR_HOOK_LAST);
     core_request_register(pool);

@@ -162,6 +162,11 @@ MPX_DECLARE(int) mpx_state_open(const char *path, int flags, const char **wrong)
 /* Give a file in it, made and synced under another name, the name that it is looked for under, so that it has it after a
  * power cut too. @return 0, or -1 and errno */
 MPX_DECLARE(int) mpx_state_put(const char *part, const char *path) MPX_MUST_CHECK;
+/* A file of it that the parent keeps open for its life: later generations take it up, whatever has become of its name
+ * meanwhile. Post_config, after core's. The descriptor is core's from then on.
+ * @return what an earlier generation has given to mpx_state_hold(), or -1 */
+MPX_DECLARE(int) mpx_state_held(const char *name);
+MPX_DECLARE(void) mpx_state_hold(const char *name, int fd);
 MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);             /* of this state directory */
 MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n);       /* all configured; the first signs; NULL when none */
 MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);

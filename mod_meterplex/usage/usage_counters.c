@@ -1,7 +1,8 @@
 /* usage_counters.c: the counter file of this node and the job that carries it to the database.
  *
  * STATE_DIR/counters is mapped by the parent before the children are made, so that they share the pages and need no right to
- * the file. Its blocks are allocated when it is made: a full disk is then a start error and never a SIGBUS. The flusher is
+ * the file. It is opened once in the parent's life: a reload goes on with the same one, and leaves no counts behind in
+ * another. Its blocks are allocated when it is made: a full disk is then a start error and never a SIGBUS. The flusher is
  * the child that holds a POSIX record lock on the file, for one run; the lock goes with the process however that ends,
  * so that two generations, or two servers, never flush one file at once.
  *
@@ -28,6 +29,7 @@
 
 APLOG_USE_MODULE(meterplex_usage);
 
+#define COUNTERS "counters" /* in the state directory */
 #define FLUSH_INTERVAL apr_time_from_sec(1)
 #define FLUSH_LATE_S 10
 #define FLUSH_MAX 20000 /* ranges at a time */
@@ -287,29 +289,49 @@ static int make_file(apr_pool_t *pool, server_rec *s, const char *path, apr_size
     return error ? file_error(s, path, "cannot be written", error) : OK;
 }
 
+/* By name at the first start, made where there is none; by what the parent has kept open at each later one. */
+static int open_file(apr_pool_t *pool, server_rec *s, const char *path, apr_size_t size)
+{
+    struct stat st;
+    const char *wrong;
+    int rv;
+
+    file.fd = mpx_state_held(COUNTERS);
+    if (file.fd >= 0) {
+        return OK;
+    }
+    /* a link that leads nowhere is there, too, and is refused */
+    rv = lstat(path, &st) == 0 ? OK : make_file(pool, s, path, size);
+    if (rv != OK) {
+        return rv;
+    }
+    file.fd = mpx_state_open(path, O_RDWR, &wrong);
+    if (file.fd < 0) {
+        return file_error(s, path, wrong, errno);
+    }
+    mpx_state_hold(COUNTERS, file.fd);
+    return OK;
+}
+
 static int map_file(apr_pool_t *pool, server_rec *s, const char *path)
 {
     struct stat st;
     const char *wrong = NULL;
-    int fd = mpx_state_open(path, O_RDWR, &wrong);
 
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        return file_error(s, path, fd < 0 ? wrong : "cannot be looked at", errno);
+    if (fstat(file.fd, &st) != 0) {
+        return file_error(s, path, "cannot be looked at", errno);
     }
     file.size = (apr_size_t)st.st_size;
     /* nothing cannot be mapped; it is judged as every other file that is no counter file */
-    file.memory = file.size ? mmap(NULL, file.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : NULL;
+    file.memory = file.size ? mmap(NULL, file.size, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0) : NULL;
     if (file.memory == MAP_FAILED) {
-        close(fd);
         return file_error(s, path, "cannot be mapped", errno);
     }
     file.counters = mpx_counters_attach(file.memory, file.size, &wrong);
     if (file.counters == NULL) {
-        close(fd);
         return file_error(s, path, apr_psprintf(pool, "%s; keep it aside for its counts and start with a new one", wrong),
                           0);
     }
-    file.fd = fd;
     file.path = apr_pstrdup(pool, path);
     return OK;
 }
@@ -317,7 +339,6 @@ static int map_file(apr_pool_t *pool, server_rec *s, const char *path)
 static apr_status_t unmap_file(void *data)
 {
     munmap(file.memory, file.size);
-    close(file.fd);
     file.counters = NULL;
     file.fd = -1;
     return APR_SUCCESS;
@@ -351,11 +372,9 @@ static mpx_health_e counters_health(apr_pool_t *pool, const char **detail)
 
 int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
 {
-    const char *path = apr_pstrcat(pconf, mpx_state_dir(), "/counters", NULL);
+    const char *path = apr_pstrcat(pconf, mpx_state_dir(), "/" COUNTERS, NULL);
     char node[MPX_UUID_TEXT];
-    struct stat st;
-    /* a link that leads nowhere is there, too, and is refused */
-    int rv = lstat(path, &st) == 0 ? OK : make_file(pconf, s, path, size);
+    int rv = open_file(pconf, s, path, size);
 
     rv = rv == OK ? map_file(pconf, s, path) : rv;
     if (rv != OK) {

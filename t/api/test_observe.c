@@ -56,6 +56,7 @@ START_TEST(health_names_its_parts)
     h_expect_json(r, "/parts/database/status", "ok");
     h_expect_json(r, "/parts/principals/status", "ok");
     h_expect_json(r, "/parts/counters/status", "ok");
+    h_expect_json(r, "/parts/state/status", "ok");
     h_expect_header(r, "cache-control", "no-store");
     h_expect_json(h_get("/health/live", NULL), "/status", "ok");
     h_expect_json(h_get("/health/ready", NULL), "/status", "ok");
