@@ -17,6 +17,11 @@ void mpx_subkey(const mpx_rootkey_t *root, mpx_subkey_e purpose, unsigned char o
     crypto_kdf_derive_from_key(out, MPX_SUBKEY_SIZE, (apr_uint64_t)purpose, CONTEXT, root->bytes);
 }
 
+void mpx_rootkey_fingerprint(const mpx_rootkey_t *root, unsigned char out[MPX_FINGERPRINT_SIZE])
+{
+    crypto_kdf_derive_from_key(out, MPX_FINGERPRINT_SIZE, MPX_SUBKEY_FINGERPRINT, CONTEXT, root->bytes);
+}
+
 unsigned char *mpx_seal(apr_pool_t *pool, const mpx_rootkey_t *root, const char *associated, const void *text,
                         apr_size_t len, apr_size_t *outlen)
 {

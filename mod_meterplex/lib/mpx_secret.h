@@ -9,13 +9,15 @@
 
 #define MPX_ROOTKEY_SIZE 32
 #define MPX_SUBKEY_SIZE 32
+#define MPX_FINGERPRINT_SIZE 16
 
 typedef enum mpx_subkey {          /* crypto_kdf subkey ids: never renumber */
     MPX_SUBKEY_APIKEY = 1,         /* keyed BLAKE2b of API keys */
     MPX_SUBKEY_SEAL = 2,           /* XChaCha20-Poly1305 of sealed columns */
     MPX_SUBKEY_CURSOR = 3,         /* MAC of cursors */
     MPX_SUBKEY_CSRF = 4,
-    MPX_SUBKEY_TOKEN = 5           /* seed of token signing */
+    MPX_SUBKEY_TOKEN = 5,          /* seed of token signing */
+    MPX_SUBKEY_FINGERPRINT = 6     /* mpx_rootkey_fingerprint() alone: what is derived here is not secret */
 } mpx_subkey_e;
 
 typedef struct mpx_rootkey {
@@ -23,6 +25,8 @@ typedef struct mpx_rootkey {
 } mpx_rootkey_t;
 
 void mpx_subkey(const mpx_rootkey_t *root, mpx_subkey_e purpose, unsigned char out[MPX_SUBKEY_SIZE]);
+/* What a root key is known again by; whoever reads it learns nothing of the key or of what is derived from it. */
+void mpx_rootkey_fingerprint(const mpx_rootkey_t *root, unsigned char out[MPX_FINGERPRINT_SIZE]);
 
 /* Seal with a random nonce; associated data binds the text to its row ("table/column/id").
  * @return version byte + nonce + ciphertext in pool, *outlen its bytes */

@@ -22,9 +22,9 @@ static void subkey_by_blake2b(const mpx_rootkey_t *key, unsigned char id, unsign
 
 START_TEST(each_purpose_has_its_own_key)
 {
-    unsigned char keys[6][MPX_SUBKEY_SIZE], want[MPX_SUBKEY_SIZE];
+    unsigned char keys[7][MPX_SUBKEY_SIZE], want[MPX_SUBKEY_SIZE];
 
-    for (int id = MPX_SUBKEY_APIKEY; id <= MPX_SUBKEY_TOKEN; id++) {
+    for (int id = MPX_SUBKEY_APIKEY; id <= MPX_SUBKEY_FINGERPRINT; id++) {
         mpx_subkey(&root, (mpx_subkey_e)id, keys[id]);
         subkey_by_blake2b(&root, (unsigned char)id, want);
         ck_assert_mem_eq(keys[id], want, sizeof want);
@@ -35,6 +35,25 @@ START_TEST(each_purpose_has_its_own_key)
         ck_assert_mem_ne(keys[id], want, sizeof want);
     }
     ck_assert_int_eq(MPX_SUBKEY_TOKEN, 5); /* never renumber */
+    ck_assert_int_eq(MPX_SUBKEY_FINGERPRINT, 6);
+}
+END_TEST
+
+/* It is kept in clear: it must stay what it is, and be no part of what is secret. */
+START_TEST(a_root_key_is_known_by_its_fingerprint)
+{
+    unsigned char fingerprint[16], want[16], salt[16] = { 6 }, personal[16] = "meterplx", key[MPX_SUBKEY_SIZE];
+
+    mpx_rootkey_fingerprint(&root, fingerprint);
+    crypto_generichash_blake2b_salt_personal(want, 16, NULL, 0, root.bytes, 32, salt, personal);
+    ck_assert_mem_eq(fingerprint, want, 16);
+    for (int id = MPX_SUBKEY_APIKEY; id <= MPX_SUBKEY_FINGERPRINT; id++) {
+        mpx_subkey(&root, (mpx_subkey_e)id, key);
+        ck_assert_mem_ne(fingerprint, key, 16);
+        ck_assert_mem_ne(fingerprint, key + 16, 16);
+    }
+    mpx_rootkey_fingerprint(&other, want);
+    ck_assert_mem_ne(fingerprint, want, 16);
 }
 END_TEST
 
@@ -165,6 +184,7 @@ int main(void)
         return 1;
     }
     tcase_add_test(tcase, each_purpose_has_its_own_key);
+    tcase_add_test(tcase, a_root_key_is_known_by_its_fingerprint);
     tcase_add_test(tcase, a_seal_is_what_the_standard_primitive_opens);
     tcase_add_test(tcase, sealed_text_opens_only_in_its_place);
     tcase_add_test(tcase, cursors_are_bound_to_their_list);
