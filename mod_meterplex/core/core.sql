@@ -3,14 +3,30 @@
 -- name: backend_pid
 SELECT pg_backend_pid();
 
--- A core_db_access_e. $1: the last migration that is needed.
+-- A core_db_access_e, and an mpx_rootkey_standing_e. $1: the last migration that is needed. $2: the fingerprints of the root
+-- keys in use.
 -- name: access
 SELECT CASE WHEN (SELECT coalesce(max(version), 0) FROM meterplex.migrations) < $1 THEN 0
             WHEN NOT (has_table_privilege('core.idempotency_keys', 'SELECT')
                        AND has_table_privilege('core.idempotency_keys', 'INSERT')) THEN 0
             WHEN current_setting('transaction_read_only') = 'on' THEN 1
             ELSE 2
-       END;
+       END,
+       core.root_key_standing($2);
+
+-- name: root_key_standing
+SELECT core.root_key_standing($1);
+
+-- name: root_keys_record
+-- Their standing before. $2: record them though they are strange.
+WITH standing AS MATERIALIZED (
+    SELECT core.root_key_standing($1) AS before
+), added AS (
+    INSERT INTO core.root_keys (fingerprint)
+    SELECT unnest($1) FROM standing WHERE before = 1 OR $2
+    ON CONFLICT DO NOTHING
+)
+SELECT before FROM standing;
 
 -- name: event_append
 INSERT INTO events.outbox (tenant_id, id, type, subject, payload, request_id)

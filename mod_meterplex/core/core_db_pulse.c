@@ -241,20 +241,36 @@ static void speak_up(core_db_pool_t *p)
     core_db_pool_unlock(p);
 }
 
-/* A server that answers may be a standby by now, or have taken a right away: nobody's request is needed to find out. */
+/* Of a standby they cannot be recorded, and need not be: it has them from where it is written to. */
+static void note_root_keys(core_db_pool_t *p, apr_pool_t *scratch, mpx_param_t keys, mpx_rootkey_standing_e standing)
+{
+    core_db_wait_t wait = core_db_brief();
+    mpx_param_t params[] = { keys, mpx_param_bool(0) };
+    core_db_error_t error;
+
+    core_rootkey_watch_note(p->server, standing);
+    if (standing == MPX_ROOTKEY_NEW && core_db_access() == CORE_DB_WRITES) {
+        /* when that fails the next look finds them missing still */
+        (void)core_db_exec(p->heart, scratch, &wait, SQL_root_keys_record, params, 2, NULL, &error);
+    }
+}
+
+/* A server that answers may be a standby by now, or have taken a right away, and the root keys may be another
+ * installation's: nobody's request is needed to find out. */
 static void look_at_access(core_db_pool_t *p, apr_pool_t *scratch)
 {
     core_db_wait_t wait = core_db_brief();
-    mpx_param_t param = mpx_param_int(scratch, MPX_SCHEMA_VERSION);
+    mpx_param_t params[] = { mpx_param_int(scratch, MPX_SCHEMA_VERSION), core_rootkey_watch_param(scratch) };
     core_db_error_t error;
     mpx_rows_t *rows;
 
     if (p->heart == NULL || !core_db_usable(p->heart)) {
         return;
     }
-    switch (core_db_exec(p->heart, scratch, &wait, SQL_access, &param, 1, &rows, &error)) {
+    switch (core_db_exec(p->heart, scratch, &wait, SQL_access, params, 2, &rows, &error)) {
     case CORE_DB_OK:
         mpx_metric_set(metric_access, mpx_rows_int(rows, 0, 0));
+        note_root_keys(p, scratch, params[1], (mpx_rootkey_standing_e)mpx_rows_int(rows, 0, 1));
         break;
     case CORE_DB_ERROR: /* no such table or schema, or no right to it (classes 42, 3F); anything else will pass */
         if (strncmp(error.state, "42", 2) == 0 || strncmp(error.state, "3F", 2) == 0) {

@@ -39,6 +39,7 @@ void core_health_reset(apr_pool_t *pconf)
     nparts = 0;
     mpx_health_register("database", database_health);
     mpx_health_register("state", core_held_health);
+    mpx_health_register("root_key", core_rootkey_watch_health);
 }
 
 void mpx_health_register(const char *part, mpx_health_fn *fn)

@@ -46,6 +46,12 @@ void core_held_watch(apr_pool_t *pconf, server_rec *s); /* post_config, after th
 int core_held_monitor(apr_pool_t *pconf, server_rec *s); /* the parent's hook: looks again */
 mpx_health_e core_held_health(apr_pool_t *pool, const char **detail);
 
+/* --- Are the root keys the installation's? (core_rootkey_watch.c) ----------------------------------------------------------- */
+int core_rootkey_watch_open(apr_pool_t *pconf, server_rec *s); /* post_config, after core_config_open() */
+mpx_param_t core_rootkey_watch_param(apr_pool_t *pool);        /* bytea[]: the fingerprints of this generation's */
+void core_rootkey_watch_note(server_rec *s, mpx_rootkey_standing_e standing); /* what the database says of them */
+mpx_health_fn core_rootkey_watch_health;
+
 /* --- Shared segment (core_shm.c) -------------------------------------------------------------------------------------------- */
 void core_shm_reset(apr_pool_t *pconf);              /* pre_config, before other rooms' */
 int core_shm_open(apr_pool_t *pconf, server_rec *s); /* post_config */

@@ -7,6 +7,7 @@ libmpx_db_la_SOURCES = \
 	mod_meterplex/core/core_path.c \
 	mod_meterplex/core/core_path.h \
 	mod_meterplex/core/core_problem_model.c \
+	mod_meterplex/core/core_rootkey.c \
 	mod_meterplex/core/core_state.c \
 	mod_meterplex/core/core_state.h \
 	mod_meterplex/core/core_db.c \
@@ -24,6 +25,7 @@ libmpx_core_la_SOURCES = \
 	mod_meterplex/core/core_idempotency.c \
 	mod_meterplex/core/core_problem.c \
 	mod_meterplex/core/core_request.c \
+	mod_meterplex/core/core_rootkey_watch.c \
 	mod_meterplex/core/core_router.c \
 	mod_meterplex/core/core_config.c \
 	mod_meterplex/core/core_db_config.c \

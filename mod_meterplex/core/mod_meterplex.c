@@ -28,6 +28,7 @@ static int core_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *pte
         return OK;
     }
     rv = core_config_open(pconf, s);
+    rv = rv == OK ? core_rootkey_watch_open(pconf, s) : rv;
     rv = rv == OK ? core_shm_open(pconf, s) : rv;
     rv = rv == OK ? core_metrics_open(pconf, s) : rv;
     if (rv == OK) {

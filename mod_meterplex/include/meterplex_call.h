@@ -186,7 +186,7 @@ MPX_DECLARE(int) mpx_rows_time(const mpx_rows_t *rows, int row, int column, apr_
 MPX_DECLARE(int) mpx_rows_bytes(const mpx_rows_t *rows, int row, int column, apr_pool_t *pool, const unsigned char **out,
                                 apr_size_t *len);
 
-#define MPX_SCHEMA_VERSION 7 /* the last of migrations/ that this code needs */
+#define MPX_SCHEMA_VERSION 8 /* the last of migrations/ that this code needs */
 
 #define MPX_TX_WRITE 0u
 #define MPX_TX_READ 1u     /* READ ONLY; a query that may be given to a replica */
@@ -228,6 +228,21 @@ MPX_DECLARE(apr_status_t) mpx_db_source_single(apr_pool_t *pool, const char *con
  * status */
 MPX_DECLARE(apr_status_t) mpx_db_script(mpx_db_source_t *source, apr_pool_t *pool, const char *sql,
                                         const char **error) MPX_MUST_CHECK;
+
+/* --- Root keys ------------------------------------------------------------------------------------------------------------ */
+
+/* What the database has recorded of root keys, beside those in hand: what core.root_key_standing() says. */
+typedef enum mpx_rootkey_standing {
+    MPX_ROOTKEY_KNOWN = 0,  /* they are the installation's */
+    MPX_ROOTKEY_NEW = 1,    /* none is recorded, or these come along with one that is: they may be recorded */
+    MPX_ROOTKEY_STRANGE = 2 /* not the installation's: no API key that there is was made under them */
+} mpx_rootkey_standing_e;
+
+/* Of call->rootkey. */
+MPX_DECLARE(apr_status_t) mpx_rootkey_standing(mpx_call_t *call, mpx_rootkey_standing_e *standing) MPX_MUST_CHECK;
+/* Record call->rootkey as one of the installation's.
+ * @param anyway  also where it is strange; else that is a problem */
+MPX_DECLARE(apr_status_t) mpx_rootkey_record(mpx_tx_t *tx, int anyway) MPX_MUST_CHECK;
 
 /* --- Events and audit, in the caller's transaction ------------------------------------------------------------------ */
 

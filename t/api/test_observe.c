@@ -54,6 +54,7 @@ START_TEST(health_names_its_parts)
     h_expect(r, 200);
     h_expect_json(r, "/status", "ok");
     h_expect_json(r, "/parts/database/status", "ok");
+    h_expect_json(r, "/parts/root_key/status", "ok");
     h_expect_json(r, "/parts/principals/status", "ok");
     h_expect_json(r, "/parts/counters/status", "ok");
     h_expect_json(r, "/parts/state/status", "ok");
