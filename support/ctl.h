@@ -96,10 +96,13 @@ int ctl_tenant(ctl_t *ctl, const char *text, mpx_uuid_t *tenant);
 /* Is it good as the name of a tenant or key? @return CTL_OK, or CTL_USAGE after a message */
 int ctl_check_name(ctl_t *ctl, const char *name);
 
-/* What is wrong with a root key file (an English phrase), or NULL. @param key filled when not NULL */
-const char *ctl_keyfile_wrong(apr_pool_t *pool, const char *path, mpx_rootkey_t *key);
-/* Read --key-file into ctl->rootkey; zeroed again when the pool goes. @return CTL_OK, CTL_FAILED or CTL_USAGE */
+/* Read --key-file, which is named, into ctl->rootkey; zeroed again when the pool goes.
+ * @return what is wrong with it (an English phrase), or NULL */
+const char *ctl_keyfile_wrong(ctl_t *ctl);
+/* The same for a command that needs it. @return CTL_OK, CTL_FAILED or CTL_USAGE */
 int ctl_rootkey(ctl_t *ctl);
+/* After ctl_rootkey() and ctl_connect_to_work(): is it the installation's? @return CTL_OK, or CTL_FAILED after a message */
+int ctl_rootkey_known(ctl_t *ctl);
 
 /* --- Migrations (ctl_migrations.c) -------------------------------------------------------------------------------- */
 

@@ -18,7 +18,10 @@ const ctl_command_t ctl_commands[] = {
       "\n"
       "  meterplexctl keygen /etc/meterplex/root.key\n",
       ctl_keygen },
-    { "bootstrap", "", "make the first platform administrator",
+    { "bootstrap", "[--new-root-key]", "make the first platform administrator",
+      "  --new-root-key  the root key that this installation had is lost: begin anew with this one. No API key made\n"
+      "                  with the lost one is known any more; the platform administrator gets another\n"
+      "\n"
       "Prints the API key, this once; refuses when there is a platform administrator already.\n"
       "\n"
       "  meterplexctl bootstrap --key-file /etc/meterplex/root.key\n",

@@ -32,21 +32,42 @@ void doctor_say(doctor_t *d, finding_e finding, const char *check, const char *f
     }
 }
 
-static void check_key_file(doctor_t *d)
+/* @param comparable  the database can be asked which root keys are the installation's */
+static void check_key_file(doctor_t *d, int comparable)
 {
     const char *path = d->ctl->key_file, *wrong;
+    mpx_rootkey_standing_e standing;
+    mpx_call_t call;
 
     if (path == NULL || *path == '\0') {
         doctor_say(d, FOUND_WRONG, "key file",
                    "not named: give --key-file FILE or METERPLEX_KEY_FILE, as MeterplexKeyFile has it");
         return;
     }
-    wrong = ctl_keyfile_wrong(d->ctl->pool, path, NULL);
+    wrong = ctl_keyfile_wrong(d->ctl);
     if (wrong) {
         doctor_say(d, FOUND_WRONG, "key file", "%s: %s", path, wrong);
         return;
     }
-    doctor_say(d, FOUND_OK, "key file", "%s", path);
+    if (!comparable) { /* what is wrong with the database has been said */
+        doctor_say(d, FOUND_OK, "key file", "%s; whether it is this installation's cannot be seen", path);
+        return;
+    }
+    ctl_call(d->ctl, &call, d->ctl->pool, NULL);
+    if (mpx_rootkey_standing(&call, &standing) != APR_SUCCESS) {
+        doctor_say(d, FOUND_WRONG, "key file", "%s: whether it is this installation's cannot be seen: %s", path,
+                   call.problem.detail ? call.problem.detail : "the database did not answer");
+    }
+    else if (standing == MPX_ROOTKEY_STRANGE) {
+        doctor_say(d, FOUND_WRONG, "key file",
+                   "%s is not a root key of this installation: name the file that was made for it, here and in "
+                   "MeterplexKeyFile; httpd knows no API key with another",
+                   path);
+    }
+    else {
+        doctor_say(d, FOUND_OK, "key file", "%s%s", path,
+                   standing == MPX_ROOTKEY_NEW ? "; httpd records it when it runs: no root key is recorded yet" : "");
+    }
 }
 
 static void check_state_dir(doctor_t *d)
@@ -89,9 +110,8 @@ int ctl_doctor(ctl_t *ctl, int argc, const char *const *argv)
         mpx_jsonw_array(d.json);
     }
     doctor_httpd(&d);
-    check_key_file(&d);
     check_state_dir(&d);
-    doctor_database(&d);
+    check_key_file(&d, doctor_database(&d));
     if (d.json) {
         mpx_jsonw_end(d.json);
         mpx_jsonw_member_int(d.json, "wrong", d.wrong);

@@ -24,6 +24,7 @@ typedef struct doctor {
 void doctor_say(doctor_t *d, finding_e finding, const char *check, const char *format, ...) MPX_PRINTF(4, 5);
 
 void doctor_httpd(doctor_t *d);    /* ctl_doctor_httpd.c: program and modules */
-void doctor_database(doctor_t *d); /* ctl_doctor_db.c */
+/* ctl_doctor_db.c. @return 1 when it is there, with the schema as it should be */
+int doctor_database(doctor_t *d);
 
 #endif

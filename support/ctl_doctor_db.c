@@ -192,16 +192,20 @@ static void check_timeouts(doctor_t *d)
     doctor_say(d, FOUND_OK, "time-outs", "in the connection string");
 }
 
-void doctor_database(doctor_t *d)
+int doctor_database(doctor_t *d)
 {
+    int complete;
+
     if (!connected(d)) {
-        return;
+        return 0;
     }
     check_server(d);
-    if (check_schema(d)) {
+    complete = check_schema(d);
+    if (complete) {
         check_row_security(d);
     }
     check_role(d);
     check_clock(d);
     check_timeouts(d);
+    return complete;
 }

@@ -170,7 +170,8 @@ int ctl_key_create(ctl_t *ctl, int argc, const char *const *argv)
     int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
 
     if (rv != CTL_OK || (rv = read_spec(ctl, &o, &spec)) != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK
-        || (rv = ctl_connect_to_work(ctl)) != CTL_OK || (rv = ctl_tenant(ctl, o.tenant, &tenant)) != CTL_OK) {
+        || (rv = ctl_connect_to_work(ctl)) != CTL_OK || (rv = ctl_rootkey_known(ctl)) != CTL_OK
+        || (rv = ctl_tenant(ctl, o.tenant, &tenant)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, &tenant);
@@ -306,7 +307,8 @@ int ctl_key_rotate(ctl_t *ctl, int argc, const char *const *argv)
     if (rv == CTL_OK && grace > GRACE_MAX) {
         rv = ctl_usage(ctl, "--grace takes at most %d seconds", GRACE_MAX);
     }
-    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = named_key(ctl, text, rest, &tenant, &id)) != CTL_OK) {
+    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = named_key(ctl, text, rest, &tenant, &id)) != CTL_OK
+        || (rv = ctl_rootkey_known(ctl)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, &tenant);

@@ -11,7 +11,7 @@
 #include <apr_strings.h>
 #include <sodium.h>
 
-const char *ctl_keyfile_wrong(apr_pool_t *pool, const char *path, mpx_rootkey_t *key)
+static const char *read_key(apr_pool_t *pool, const char *path, mpx_rootkey_t *key)
 {
     unsigned char bytes[MPX_ROOTKEY_SIZE + 1];
     struct stat st;
@@ -39,7 +39,7 @@ const char *ctl_keyfile_wrong(apr_pool_t *pool, const char *path, mpx_rootkey_t 
         wrong = apr_psprintf(pool, "it holds %s bytes than the 32 of a root key; make one with: meterplexctl keygen FILE",
                              n > MPX_ROOTKEY_SIZE ? "more" : "fewer");
     }
-    else if (key) {
+    else {
         memcpy(key->bytes, bytes, MPX_ROOTKEY_SIZE);
     }
     sodium_memzero(bytes, sizeof bytes);
@@ -53,6 +53,12 @@ static apr_status_t forget(void *key)
     return APR_SUCCESS;
 }
 
+const char *ctl_keyfile_wrong(ctl_t *ctl)
+{
+    apr_pool_cleanup_register(ctl->pool, &ctl->rootkey, forget, apr_pool_cleanup_null);
+    return read_key(ctl->pool, ctl->key_file, &ctl->rootkey);
+}
+
 int ctl_rootkey(ctl_t *ctl)
 {
     const char *wrong;
@@ -60,9 +66,24 @@ int ctl_rootkey(ctl_t *ctl)
     if (ctl->key_file == NULL || *ctl->key_file == '\0') {
         return ctl_usage(ctl, "this needs the root key: give --key-file FILE or METERPLEX_KEY_FILE");
     }
-    apr_pool_cleanup_register(ctl->pool, &ctl->rootkey, forget, apr_pool_cleanup_null);
-    wrong = ctl_keyfile_wrong(ctl->pool, ctl->key_file, &ctl->rootkey);
+    wrong = ctl_keyfile_wrong(ctl);
     return wrong ? ctl_fail("%s cannot be used as root key: %s", ctl->key_file, wrong) : CTL_OK;
+}
+
+int ctl_rootkey_known(ctl_t *ctl)
+{
+    mpx_rootkey_standing_e standing;
+    mpx_call_t call;
+
+    ctl_call(ctl, &call, ctl->pool, NULL);
+    if (mpx_rootkey_standing(&call, &standing) != APR_SUCCESS) {
+        return ctl_fail_call(ctl, &call);
+    }
+    return standing == MPX_ROOTKEY_STRANGE
+        ? ctl_fail("%s is not a root key of this installation, and httpd would know no API key made with it: give the "
+                   "file that MeterplexKeyFile names",
+                   ctl->key_file)
+        : CTL_OK;
 }
 
 /* A new name survives a crash only when its directory has been written too. */

@@ -157,22 +157,44 @@ int ctl_tenant_activate(ctl_t *ctl, int argc, const char *const *argv)
     return set_status(ctl, argc, argv, "active");
 }
 
+/* The administrator there is has no key that anybody could use: make another. */
+static int bootstrap_again(ctl_t *ctl, identity_tenant_t *tenant, identity_key_t *key)
+{
+    mpx_call_t call;
+
+    ctl_call(ctl, &call, ctl->pool, NULL);
+    if (identity_tenant_find(&call, "platform", tenant) != APR_SUCCESS
+        || identity_bootstrap_again(&call, &tenant->id, key) != APR_SUCCESS) {
+        return ctl_fail_call(ctl, &call);
+    }
+    return CTL_OK;
+}
+
 int ctl_bootstrap(ctl_t *ctl, int argc, const char *const *argv)
 {
+    int new_rootkey = 0;
+    const ctl_option_t options[] = { { "new-root-key", CTL_FLAG, &new_rootkey }, { NULL, CTL_FLAG, NULL } };
     identity_tenant_t tenant;
     identity_key_t key;
     mpx_call_t call;
-    int rv = ctl_options(ctl, NULL, argc, argv, 0, 0, NULL);
+    int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
 
-    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK) {
+    if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK
+        || (!new_rootkey && (rv = ctl_rootkey_known(ctl)) != CTL_OK)) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, NULL);
-    if (identity_bootstrap(&call, &tenant, &key) != APR_SUCCESS) {
-        return call.problem.code == MPX_P_CONFLICT ? ctl_fail(
-                   "there is a platform administrator already; for another key: meterplexctl key create --tenant platform "
-                   "--name NAME --scope platform:admin")
-                                                   : ctl_fail_call(ctl, &call);
+    if (identity_bootstrap(&call, new_rootkey, &tenant, &key) != APR_SUCCESS) {
+        if (call.problem.code != MPX_P_CONFLICT) {
+            return ctl_fail_call(ctl, &call);
+        }
+        if (!new_rootkey) {
+            return ctl_fail("there is a platform administrator already; for another key: meterplexctl key create --tenant "
+                            "platform --name NAME --scope platform:admin");
+        }
+        if ((rv = bootstrap_again(ctl, &tenant, &key)) != CTL_OK) {
+            return rv;
+        }
     }
     if (ctl->json) {
         mpx_jsonw_t *json = mpx_jsonw_make(ctl->pool);

@@ -78,7 +78,12 @@ apr_status_t identity_key_revoke(mpx_call_t *call, const mpx_uuid_t *id, const c
 
 /* --- Bootstrap ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Make the platform tenant (slug "platform") and its first key, with scope platform:admin. 409 when there is one. */
-apr_status_t identity_bootstrap(mpx_call_t *call, identity_tenant_t *tenant, identity_key_t *key);
+/* Make the platform tenant (slug "platform") and its first key, with scope platform:admin. 409 when there is one. The root
+ * key is recorded as one of the installation's.
+ * @param new_rootkey  also where others are recorded, and this is none of them */
+apr_status_t identity_bootstrap(mpx_call_t *call, int new_rootkey, identity_tenant_t *tenant, identity_key_t *key);
+/* The platform tenant begins anew under a root key of which nothing is known, because the old one is lost: the root key is
+ * recorded, and another key with scope platform:admin made. */
+apr_status_t identity_bootstrap_again(mpx_call_t *call, const mpx_uuid_t *platform, identity_key_t *key);
 
 #endif

@@ -262,6 +262,7 @@ typedef struct bootstrap {
     key_use_t key;
     identity_tenant_t *tenant;
     mpx_uuid_t tenant_id;
+    int new_rootkey;
 } bootstrap_t;
 
 static apr_status_t bootstrap_in(mpx_tx_t *tx, void *baton)
@@ -279,13 +280,28 @@ static apr_status_t bootstrap_in(mpx_tx_t *tx, void *baton)
     if (rv == APR_SUCCESS) {
         rv = identity_store_tenant_get(tx, &use->tenant_id, 0, use->tenant);
     }
+    if (rv == APR_SUCCESS) {
+        rv = mpx_rootkey_record(tx, use->new_rootkey);
+    }
     return rv == APR_SUCCESS ? create_in(tx, &use->key) : rv;
 }
 
-apr_status_t identity_bootstrap(mpx_call_t *call, identity_tenant_t *tenant, identity_key_t *key)
+static apr_status_t renew_in(mpx_tx_t *tx, void *baton)
+{
+    bootstrap_t *use = baton;
+    apr_status_t rv = mpx_rootkey_record(tx, 1);
+
+    if (rv == APR_SUCCESS) {
+        const char *target = mpx_typeid_format(mpx_tx_call(tx)->pool, "ten", &use->tenant_id);
+        rv = mpx_audit_append(tx, "root_key.replace", target, NULL);
+    }
+    return rv == APR_SUCCESS ? create_in(tx, &use->key) : rv;
+}
+
+/* @param body  makes the administrator's key of use->tenant_id */
+static apr_status_t bootstrap_by(mpx_call_t *call, mpx_tx_body_fn *body, bootstrap_t *use, identity_key_t *key)
 {
     identity_key_spec_t spec = { .name = "Platform administrator", .env = MPX_APIKEY_LIVE };
-    bootstrap_t use = { .tenant = tenant };
     apr_status_t rv;
 
     if (call->rootkey == NULL) {
@@ -293,13 +309,24 @@ apr_status_t identity_bootstrap(mpx_call_t *call, identity_tenant_t *tenant, ide
     }
     spec.scopes = apr_array_make(call->pool, 1, sizeof(const char *));
     APR_ARRAY_PUSH(spec.scopes, const char *) = IDENTITY_PLATFORM_SCOPE;
-    use.tenant_id = mpx_call_new_id(call);
-    use.key.id = mpx_call_new_id(call);
-    use.key.spec = &spec;
-    use.key.out = key;
-    make_secret(call, spec.env, &use.key);
-    call->tenant = use.tenant_id;
-    rv = mpx_tx_run(call, MPX_TX_WRITE | MPX_TX_PLATFORM, bootstrap_in, &use);
-    key->secret = rv == APR_SUCCESS ? use.key.secret : NULL;
+    use->key.id = mpx_call_new_id(call);
+    use->key.spec = &spec;
+    use->key.out = key;
+    make_secret(call, spec.env, &use->key);
+    call->tenant = use->tenant_id;
+    rv = mpx_tx_run(call, MPX_TX_WRITE | MPX_TX_PLATFORM, body, use);
+    key->secret = rv == APR_SUCCESS ? use->key.secret : NULL;
     return rv;
+}
+
+apr_status_t identity_bootstrap(mpx_call_t *call, int new_rootkey, identity_tenant_t *tenant, identity_key_t *key)
+{
+    bootstrap_t use = { .tenant = tenant, .tenant_id = mpx_call_new_id(call), .new_rootkey = new_rootkey };
+    return bootstrap_by(call, bootstrap_in, &use, key);
+}
+
+apr_status_t identity_bootstrap_again(mpx_call_t *call, const mpx_uuid_t *platform, identity_key_t *key)
+{
+    bootstrap_t use = { .tenant_id = *platform };
+    return bootstrap_by(call, renew_in, &use, key);
 }
