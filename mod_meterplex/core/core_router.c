@@ -256,6 +256,7 @@ static int send_answer(core_exchange_t *exchange)
 static int answer_options(request_rec *r, const apr_array_header_t *allowed)
 {
     apr_table_setn(r->err_headers_out, "Allow", apr_array_pstrcat(r->pool, allowed, ','));
+    apr_table_setn(r->err_headers_out, "Cache-Control", "no-store");
     r->status = HTTP_NO_CONTENT;
     return OK;
 }

@@ -93,6 +93,7 @@ apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const
     apr_status_t rv;
 
     *principal = NULL;
+    key = key && *key ? key : NULL; /* some proxies send every field that they know, empty */
     if (bearer == NULL && key == NULL) {
         return APR_SUCCESS;
     }

@@ -79,6 +79,14 @@ static int read_offset(const char *text, const char *end, int *seconds)
     return 1;
 }
 
+static int begins_month(apr_int64_t t)
+{
+    int y;
+    unsigned m, d;
+    civil_from_days((t - (t % DAY_US + DAY_US) % DAY_US) / DAY_US, &y, &m, &d);
+    return t % DAY_US == 0 && d == 1;
+}
+
 int mpx_time_parse(const char *text, apr_size_t len, apr_time_t *out)
 {
     const char *end = text + len, *at;
@@ -114,6 +122,9 @@ int mpx_time_parse(const char *text, apr_size_t len, apr_time_t *out)
         return 0;
     }
     t = days_from_civil(y, (unsigned)mo, (unsigned)d) * DAY_US + (h * 3600 + mi * 60 + s - offset) * US + fraction;
+    if (s == 60 && !begins_month(t - fraction)) {
+        return 0; /* RFC 3339 section 5.7: at the end of a month, in UTC */
+    }
     if (t < FIRST || t > LAST) {
         return 0; /* the offset carried it out of the years */
     }

@@ -381,6 +381,12 @@ int usage_counters_open(apr_pool_t *pconf, server_rec *s, apr_size_t size)
         return rv;
     }
     apr_pool_cleanup_register(pconf, NULL, unmap_file, apr_pool_cleanup_null);
+    if (file.size != size) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "MeterplexCounters: %s has %" APR_SIZE_T_FMT " bytes and keeps them, not %" APR_SIZE_T_FMT
+                     ": for another size stop httpd, and remove it when nothing waits in it (meterplex_usage_pending)",
+                     path, file.size, size);
+    }
     started_at = apr_time_sec(apr_time_now());
     file.source = apr_pstrcat(pconf, "urn:meterplex:node:", mpx_uuid_format(mpx_node_id(), node), NULL);
     metric_counted = mpx_metric_counter("meterplex_usage_counted_total", "Requests counted by MeterplexMeter.", NULL);

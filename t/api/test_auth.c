@@ -80,6 +80,9 @@ START_TEST(credentials_are_read_from_either_field)
                      400, "bad_request");
     h_expect_problem(with("/v1/auth/me", h_format("X-API-Key: %s", reader), h_format("X-API-Key: %s", reader)), 400,
                      "bad_request");
+    /* an empty field is none */
+    h_expect(with("/v1/auth/me", h_format("Authorization: Bearer %s", reader), "X-API-Key;"), 200);
+    h_expect_problem(with("/v1/auth/me", "X-API-Key;", NULL), 401, "unauthenticated");
     /* another scheme is another module's business */
     h_expect(with("/v1/auth/me", h_format("X-API-Key: %s", reader), "Authorization: Basic eDp5"), 200);
     h_expect_problem(with("/v1/auth/me", "Authorization: Basic eDp5", NULL), 401, "unauthenticated");

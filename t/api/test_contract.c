@@ -362,6 +362,7 @@ START_TEST(methods_are_answered)
     ck_assert_ptr_nonnull(strstr(h_header(r, "allow"), "HEAD"));
     r = h_call("OPTIONS", "/v1/tenants", NULL, NULL);
     h_expect(r, 204);
+    h_expect_header(r, "cache-control", "no-store");
     ck_assert_ptr_nonnull(strstr(h_header(r, "allow"), "GET"));
     r = h_call("HEAD", "/v1/tenants", h_admin_key(), NULL);
     h_expect(r, 200);

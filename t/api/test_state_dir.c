@@ -233,6 +233,17 @@ START_TEST(a_directory_that_another_server_took_loses_nothing)
 }
 END_TEST
 
+/* The file is as large as it was made; who asks for another size is told. */
+START_TEST(another_size_is_told)
+{
+    h_httpd_configure(h_main_httpd, h_format("%sMeterplexCounters 2M\n", conf));
+    h_httpd_graceful(h_main_httpd);
+    H_WAIT(5, h_httpd_logged(h_main_httpd, "counters has 67108864 bytes and keeps them, not 2097152"));
+    h_httpd_configure(h_main_httpd, conf);
+    h_httpd_graceful(h_main_httpd);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("state_dir");
@@ -243,6 +254,7 @@ int main(void)
     tcase_add_test(tcase, a_counter_file_moved_aside_loses_nothing);
     tcase_add_test(tcase, a_directory_removed_before_a_stop_loses_nothing);
     tcase_add_test(tcase, a_directory_that_another_server_took_loses_nothing);
+    tcase_add_test(tcase, another_size_is_told);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
 }

@@ -69,6 +69,8 @@ api_key_scopes() {
 variables_work() {
     env_of '"$METERPLEXCTL" status >/dev/null' || { echo METERPLEXCTL; return 1; }
     is "$(env_of 'psql -X -At "$DATABASE_URL" -c "SELECT current_user"')" meterplex || return 1
+    is "$(dev psql --state "$STATE" -X -At -c 'SELECT current_user')" postgres || return 1
+    is "$(dev --state="$STATE" psql -X -At -c 'SELECT current_user')" postgres || return 1
     is "$(env_of 'psql -X -At "$DATABASE_ADMIN_URL" -c "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"')" t || return 1
     env_of 'kill -0 $(cat "$HTTPD_PIDFILE") && test -e "$PGDATA/PG_VERSION"'
 }

@@ -141,6 +141,9 @@ static void write_configuration(h_httpd_t *httpd, int modules, const char *conf)
             "    ThreadsPerChild 16\n    MinSpareThreads 16\n    MaxSpareThreads 64\n    MaxRequestWorkers 64\n</IfModule>\n"
             "<Directory />\n    AllowOverride None\n    Require all granted\n</Directory>\n",
             httpd->root, httpd->port, httpd->pid_file, httpd->log, httpd->root, httpd->root, httpd->root, httpd->root);
+    if (*setting("METERPLEX_PRELOAD", MPX_PRELOAD)) {
+        fputs("MaxMemFree 1\n", out); /* a pool's memory is freed with the pool: who uses it later is found */
+    }
     if (h_is_root()) {
         fputs("User www-data\nGroup www-data\n", out);
     }
