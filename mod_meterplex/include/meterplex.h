@@ -1,7 +1,13 @@
 /* meterplex.h: what core (mod_meterplex.so) offers to the other rooms inside httpd: the request context, the router,
  * answers, the shared segment, jobs, registries of health and metrics. Exported functions of core, as mod_proxy does for
- * mod_proxy_http; load mod_meterplex.so first. Registration functions are for register_hooks and the configuration
- * phases (one thread); the others are thread-safe unless said otherwise.
+ * mod_proxy_http; load mod_meterplex.so first.
+ *
+ * Threads and phases: registration functions are for register_hooks and the configuration phases (one thread). Functions of
+ * a request or an exchange are for the thread that serves it, which is one at a time. The others may be called by any thread
+ * of a child once post_config is over, unless said otherwise.
+ * Lifetime: what is given back of a request or an exchange lives in call.pool, to the request's end; what is taken (texts,
+ * arrays) is kept and not copied, so it must live as long, unless said otherwise. What is configured lives for the
+ * generation: no pointer to it outlives a reload.
  */
 #ifndef METERPLEX_H
 #define METERPLEX_H
@@ -67,8 +73,10 @@ MPX_DECLARE(void) mpx_admission_register(mpx_admit_fn *fn);
 /* The first refusal ends it; the answer is remembered for these sections, a refusal for all of the request. */
 MPX_DECLARE(int) mpx_request_admit(request_rec *r);
 
-/* Note a problem for the error filter and give the HTTP status to return from a hook. */
+/* Note a problem for the error filter (RFC 9457): the last one raised is told, if the answer's status is the one it stands
+ * for. r may be a subrequest. @return the HTTP status, to return from a hook */
 MPX_DECLARE(int) mpx_problem_raise(request_rec *r, mpx_problem_code_e code, const char *format, ...) MPX_PRINTF(3, 4);
+/* The same with the problem of a call that has failed. */
 MPX_DECLARE(int) mpx_problem_raise_call(request_rec *r, const mpx_call_t *call);
 
 /* --- Routes ---------------------------------------------------------------------------------------------------------- */
@@ -124,15 +132,17 @@ MPX_DECLARE(apr_status_t) mpx_http_fields(mpx_http_t *http, const mpx_field_t *f
  * @param errors  set to an array of mpx_field_error_t, empty when all is well; for mpx_fail_fields() */
 MPX_DECLARE(apr_status_t) mpx_http_read(mpx_http_t *http, const mpx_field_t *fields, void *target,
                                         apr_array_header_t **errors) MPX_MUST_CHECK;
-/* `limit` and `cursor`. @param filters text of the filters that the cursor is bound to, or NULL */
+/* `limit` and `cursor` (400 `bad_request`, `bad_cursor`).
+ * @param filters  text of the filters that the cursor is bound to, or NULL
+ * @param page     filled on success only */
 MPX_DECLARE(apr_status_t) mpx_http_page(mpx_http_t *http, const char *filters, mpx_page_t *page) MPX_MUST_CHECK;
 /* A time parameter. *given 0 when absent; 400 when malformed. */
 MPX_DECLARE(apr_status_t) mpx_http_time(mpx_http_t *http, const char *name, apr_time_t *out, int *given) MPX_MUST_CHECK;
-/* A TypeID path parameter; another prefix or shape is a 404. */
+/* A TypeID path parameter; another prefix or shape is a 404. @param out set on success only */
 MPX_DECLARE(apr_status_t) mpx_http_id(mpx_http_t *http, const char *param, const char *prefix, mpx_uuid_t *out)
     MPX_MUST_CHECK;
 
-/* Answers. They return APR_SUCCESS. */
+/* Answers, sent by the router after the handler and any commit. They return APR_SUCCESS. @param json, type, text kept */
 MPX_DECLARE(apr_status_t) mpx_reply_json(mpx_http_t *http, int status, mpx_jsonw_t *json);
 MPX_DECLARE(apr_status_t) mpx_reply_empty(mpx_http_t *http, int status);
 MPX_DECLARE(apr_status_t) mpx_reply_text(mpx_http_t *http, int status, const char *type, const char *text, apr_size_t len);
@@ -144,9 +154,10 @@ typedef void (mpx_row_write_fn)(mpx_jsonw_t *w, apr_pool_t *pool, const void *ro
 typedef const char *(mpx_row_key_fn)(apr_pool_t *pool, const void *row);
 MPX_DECLARE(apr_status_t) mpx_reply_list(mpx_http_t *http, const mpx_page_t *page, const apr_array_header_t *rows,
                                          mpx_row_write_fn *write, mpx_row_key_fn *key);
+/* The answer's Location (RFC 9110 section 10.2.2), a path: of a resource that was created. */
 MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) MPX_PRINTF(2, 3);
 
-/* Strong entity tag of a row's version, for an answer with that one resource; the router then answers 304 to
+/* Strong entity tag (RFC 9110 section 8.8.3) of a row's version, for an answer with that one resource; the router then answers 304 to
  * If-None-Match. */
 MPX_DECLARE(void) mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version);
 /* What a command needs to honour If-Match inside its transaction, on the locked row: NULL when there is no such field. */
@@ -154,7 +165,7 @@ MPX_DECLARE(const char *) mpx_http_if_match(mpx_http_t *http);
 
 /* --- Server configuration that others need ------------------------------------------------------------------------------ */
 
-MPX_DECLARE(const char *) mpx_state_dir(void);                 /* absolute, or NULL when not configured */
+MPX_DECLARE(const char *) mpx_state_dir(void); /* absolute, of this generation; NULL where not configured */
 /* Open a file in it, for the parent's user alone (0600); a symbolic link, or what else is no regular file, is refused.
  * @param flags  of open(2)
  * @return the descriptor; or -1, a sentence, and errno for the log line: 0 where the sentence says all */
@@ -167,9 +178,9 @@ MPX_DECLARE(int) mpx_state_put(const char *part, const char *path) MPX_MUST_CHEC
  * @return what an earlier generation has given to mpx_state_hold(), or -1 */
 MPX_DECLARE(int) mpx_state_held(const char *name);
 MPX_DECLARE(void) mpx_state_hold(const char *name, int fd);
-MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);             /* of this state directory */
-MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n);       /* all configured; the first signs; NULL when none */
-MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void);
+MPX_DECLARE(const mpx_uuid_t *) mpx_node_id(void);       /* of this state directory; from post_config on, for the process */
+MPX_DECLARE(const mpx_rootkey_t *) mpx_rootkeys(int *n); /* all of this generation; the first signs; NULL when none */
+MPX_DECLARE(const mpx_json_limits_t *) mpx_json_limits(void); /* MeterplexRequestLimits */
 /* A call for work outside a request (a job): system principal, no tenant. */
 MPX_DECLARE(void) mpx_call_system(mpx_call_t *call, apr_pool_t *pool);
 /* Is the database known to be away right now? One load from memory. */
@@ -254,11 +265,13 @@ MPX_DECLARE(mpx_metric_t) mpx_metric_gauge(const char *name, const char *help, c
 /* One that is set in microseconds, and exposed in seconds. */
 MPX_DECLARE(mpx_metric_t) mpx_metric_gauge_seconds(const char *name, const char *help, const char *labels);
 MPX_DECLARE(mpx_metric_t) mpx_metric_histogram(const char *name, const char *help, const char *labels); /* seconds */
-MPX_DECLARE(void) mpx_metric_add(mpx_metric_t metric, apr_uint64_t n);
-MPX_DECLARE(void) mpx_metric_set(mpx_metric_t metric, apr_int64_t value);
+/* One atomic instruction on the node's own word, from any thread of any process that has the segment. */
+MPX_DECLARE(void) mpx_metric_add(mpx_metric_t metric, apr_uint64_t n);           /* a counter */
+MPX_DECLARE(void) mpx_metric_set(mpx_metric_t metric, apr_int64_t value);        /* a gauge */
 MPX_DECLARE(apr_int64_t) mpx_metric_value(mpx_metric_t metric); /* of a counter or gauge; 0 when the table was full */
-MPX_DECLARE(void) mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us);
+MPX_DECLARE(void) mpx_metric_observe(mpx_metric_t metric, apr_interval_time_t us); /* a histogram; microseconds */
 
+/* What is exposed, as Prometheus' text format 0.0.4 and OpenMetrics 1.0 have it. Valid during the visit. */
 typedef struct mpx_metric_sample {
     const char *name, *help, *type, *labels; /* type: "counter", "gauge", "histogram" */
     apr_int64_t value;

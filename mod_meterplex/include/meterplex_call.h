@@ -2,7 +2,9 @@
  * who asks (principal), a call in progress, the outcome as a problem, transactions, and the appending of events and
  * audit rows. The same code serves a request, a job and meterplexctl.
  *
- * Ownership: everything allocated here lives in call->pool unless said otherwise. A call belongs to one thread.
+ * Ownership: everything allocated here lives in call->pool unless said otherwise, and so must what is handed in and kept. A
+ * call, its transactions and their rows belong to one thread. In httpd calls are made in children, from child_init on; SQL
+ * is that of PostgreSQL 15 and later, SQLSTATE its appendix A.
  */
 #ifndef METERPLEX_CALL_H
 #define METERPLEX_CALL_H
@@ -205,9 +207,13 @@ MPX_DECLARE(int) mpx_rows_bytes(const mpx_rows_t *rows, int row, int column, apr
 typedef apr_status_t (mpx_tx_body_fn)(mpx_tx_t *tx, void *baton);
 MPX_DECLARE(apr_status_t) mpx_tx_run(mpx_call_t *call, unsigned mode, mpx_tx_body_fn *body, void *baton) MPX_MUST_CHECK;
 
-MPX_DECLARE(mpx_call_t *) mpx_tx_call(mpx_tx_t *tx);
+MPX_DECLARE(mpx_call_t *) mpx_tx_call(mpx_tx_t *tx); /* the call that it is part of */
+/* One statement with parameters, waited for no longer than the source's statement_timeout and the call's patience.
+ * @param sql   one statement with $1 to $nparams
+ * @param rows  set on success to what it gave, in call->pool; NULL: nobody wants them
+ * @return APR_SUCCESS; MPX_FAILED with call->problem from the SQLSTATE; or what makes mpx_tx_run() begin again */
 MPX_DECLARE(apr_status_t) mpx_tx_query(mpx_tx_t *tx, const char *sql, const mpx_param_t *params, int nparams,
-                                       mpx_rows_t **rows) MPX_MUST_CHECK; /* rows may be NULL */
+                                       mpx_rows_t **rows) MPX_MUST_CHECK;
 /* Change the tenant that row level security shows, within the transaction (jobs that serve many tenants). */
 MPX_DECLARE(apr_status_t) mpx_tx_set_tenant(mpx_tx_t *tx, const mpx_uuid_t *tenant) MPX_MUST_CHECK;
 /* SET LOCAL meterplex.<name>; name [a-z_]+. */
@@ -238,7 +244,7 @@ typedef enum mpx_rootkey_standing {
     MPX_ROOTKEY_STRANGE = 2 /* not the installation's: no API key that there is was made under them */
 } mpx_rootkey_standing_e;
 
-/* Of call->rootkey. */
+/* Of call->rootkey. @param standing set on success */
 MPX_DECLARE(apr_status_t) mpx_rootkey_standing(mpx_call_t *call, mpx_rootkey_standing_e *standing) MPX_MUST_CHECK;
 /* Record call->rootkey as one of the installation's.
  * @param anyway  also where it is strange; else that is a problem */
