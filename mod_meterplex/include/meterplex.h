@@ -157,7 +157,8 @@ MPX_DECLARE(apr_status_t) mpx_reply_list(mpx_http_t *http, const mpx_page_t *pag
 /* The answer's Location (RFC 9110 section 10.2.2), a path: of a resource that was created. */
 MPX_DECLARE(void) mpx_reply_location(mpx_http_t *http, const char *format, ...) MPX_PRINTF(2, 3);
 
-/* Strong entity tag (RFC 9110 section 8.8.3) of a row's version, for an answer with that one resource; the router then answers 304 to
+/* Strong entity tag (RFC 9110 section 8.8.3) of a row's version, for an
+ * answer with that one resource; the router then answers 304 to
  * If-None-Match. */
 MPX_DECLARE(void) mpx_reply_etag(mpx_http_t *http, const mpx_uuid_t *id, apr_int64_t version);
 /* What a command needs to honour If-Match inside its transaction, on the locked row: NULL when there is no such field. */
