@@ -55,7 +55,7 @@ static void sanitizer_environment(void)
         const char *text = h_read_file(h_format("%s/t/harness/lsan.supp", setting("top_srcdir", MPX_SRCDIR)));
 
         h_httpd_setenv(h_format("LD_PRELOAD=%s", preload));
-        h_httpd_setenv("ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1");
+        h_httpd_setenv("ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:handle_abort=1");
         /* the report in the error log is what counts; the process that detaches itself must not fail by its leaks */
         h_httpd_setenv(h_format("LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=%s",
                                 h_file("lsan.supp", text ? text : "")));
