@@ -44,6 +44,14 @@ AC_DEFUN([MPX_COMPILER_FLAGS], [
                 [AC_MSG_ERROR([--enable-sanitize: $CC has no shared $mpx_lib to preload into httpd; use gcc])])
         done
     ])
+    # for the tables in shared memory: a test program of its own (it does not go together with the others)
+    AC_CACHE_CHECK([whether $CC links with -fsanitize=thread], [mpx_cv_tsan], [
+        mpx_save_CFLAGS=$CFLAGS
+        CFLAGS="$CFLAGS -fsanitize=thread"
+        AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [mpx_cv_tsan=yes], [mpx_cv_tsan=no])
+        CFLAGS=$mpx_save_CFLAGS
+    ])
+    AM_CONDITIONAL([THREAD_SANITIZER], [test "x$mpx_cv_tsan" = xyes && test "x$enable_sanitize" != xyes])
     AM_CONDITIONAL([SANITIZE], [test "x$enable_sanitize" = xyes])
     AC_SUBST([SANITIZER_PRELOAD])
     AC_SUBST([MPX_CFLAGS])

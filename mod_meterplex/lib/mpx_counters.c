@@ -51,6 +51,7 @@ struct mpx_counters {
 
 _Static_assert(sizeof(cell_t) == CELL_SIZE, "a cell is 1 KiB");
 _Static_assert(sizeof(mpx_counters_t) == HEADER_SIZE, "the header is a page");
+_Static_assert(offsetof(cell_t, tenant) % 8 == 0 && offsetof(cell_t, payload) % 8 == 0, "read in words");
 _Static_assert(sizeof(((cell_t *)0)->payload) >= MPX_COUNTERS_PAYLOAD_MAX, "room for a payload");
 
 static apr_uint64_t get(const apr_uint64_t *word)
@@ -61,6 +62,37 @@ static apr_uint64_t get(const apr_uint64_t *word)
 static void put(apr_uint64_t *word, apr_uint64_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* A cell that is compared may be given up and rewritten meanwhile. What was compared then is thrown away, since the state,
+ * read again after it, has changed; but each word must be read, and written, whole. */
+typedef apr_uint64_t __attribute__((may_alias)) word_t;
+
+static apr_uint64_t peek(const void *word)
+{
+    return __atomic_load_n((const word_t *)word, __ATOMIC_ACQUIRE);
+}
+
+static void poke(void *word, apr_uint64_t value)
+{
+    __atomic_store_n((word_t *)word, value, __ATOMIC_RELAXED);
+}
+
+/* Word i of len bytes anywhere, the last one filled up with zeros. */
+static apr_uint64_t word_of(const void *bytes, apr_size_t len, apr_size_t i)
+{
+    apr_uint64_t word = 0;
+    memcpy(&word, (const char *)bytes + i * 8, len - i * 8 < 8 ? len - i * 8 : 8);
+    return word;
+}
+
+static void peek_all(void *to, const void *from, apr_size_t words)
+{
+    apr_size_t i;
+    for (i = 0; i < words; i++) {
+        apr_uint64_t word = peek((const char *)from + i * 8);
+        memcpy((char *)to + i * 8, &word, 8);
+    }
 }
 
 static int swap(apr_uint64_t *word, apr_uint64_t expected, apr_uint64_t value)
@@ -138,19 +170,23 @@ static int is_sound(mpx_counters_t *counters, cell_t *cell)
     apr_uint64_t state = get(&cell->state), settled = get(&cell->settled), announced = get(&cell->announced),
                  count = get(&cell->count), generation = generation_of(state),
                  next = (generation + 1) & GENERATION_MASK ? (generation + 1) & GENERATION_MASK : 1;
-    record_t record = { &cell->tenant, cell->minute, cell->payload, cell->len, 0, 0, 0 };
     int sound = kind_of(state) <= CELL_IN_USE;
 
     if (kind_of(state) == CELL_IN_USE) {
-        sound = record.len <= MPX_COUNTERS_PAYLOAD_MAX && settled <= announced && cell->use != 0
+        char payload[MPX_COUNTERS_PAYLOAD_MAX];
+        mpx_uuid_t tenant;
+        record_t record = { &tenant, (apr_int64_t)peek(&cell->minute), payload, peek(&cell->len), 0, 0, 0 };
+
+        sound = record.len <= MPX_COUNTERS_PAYLOAD_MAX && settled <= announced && peek(&cell->use) != 0
             && (count == next << COUNT_BITS /* a flusher died between its two words */
                 || (count >> COUNT_BITS == generation && announced <= (count & COUNT_MASK)));
         if (sound) {
+            peek_all(&tenant, &cell->tenant, sizeof tenant / 8);
+            peek_all(payload, cell->payload, (record.len + 7) / 8);
             hash_record(counters, &record);
-            sound = record.print == cell->print;
+            sound = record.print == peek(&cell->print);
         }
     }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return sound || get(&cell->state) != state;
 }
 
@@ -190,12 +226,17 @@ mpx_counters_t *mpx_counters_attach(void *memory, apr_size_t size, const char **
     return counters;
 }
 
-/* Compared whole. The cell may be given up and rewritten meanwhile: the caller looks at its state again afterwards. */
+/* Compared whole. The caller looks at the cell's state again afterwards. */
 static int is_record(const cell_t *cell, const record_t *record)
 {
-    int same = cell->print == record->print && cell->minute == record->minute && cell->len == record->len
-        && mpx_uuid_equal(&cell->tenant, record->tenant) && memcmp(cell->payload, record->payload, record->len) == 0;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    int same = peek(&cell->print) == record->print && (apr_int64_t)peek(&cell->minute) == record->minute
+        && peek(&cell->len) == record->len && peek(cell->tenant.b) == word_of(record->tenant->b, 16, 0)
+        && peek(cell->tenant.b + 8) == word_of(record->tenant->b, 16, 1);
+    apr_size_t i;
+
+    for (i = 0; same && i * 8 < record->len; i++) {
+        same = peek(cell->payload + i * 8) == word_of(record->payload, record->len, i);
+    }
     return same;
 }
 
@@ -219,19 +260,24 @@ static int write_record(mpx_counters_t *counters, cell_t *cell, apr_uint64_t sta
                         int pid, apr_uint64_t n)
 {
     apr_uint64_t generation = generation_of(state), writing = state_of(CELL_WRITING, generation, pid);
+    apr_size_t i;
 
     if (!swap(&cell->state, state, writing)) {
         return 0;
     }
-    cell->print = record->print;
-    cell->minute = record->minute;
-    cell->tenant = *record->tenant;
-    cell->len = record->len;
-    memcpy(cell->payload, record->payload, record->len);
-    cell->use = __atomic_add_fetch(&counters->uses, 1, __ATOMIC_ACQ_REL);
-    cell->announced = cell->settled = 0;
-    cell->range_time = 0;
-    cell->last = now;
+    poke(&cell->print, record->print);
+    poke(&cell->minute, (apr_uint64_t)record->minute);
+    poke(cell->tenant.b, word_of(record->tenant->b, 16, 0));
+    poke(cell->tenant.b + 8, word_of(record->tenant->b, 16, 1));
+    poke(&cell->len, record->len);
+    for (i = 0; i * 8 < record->len; i++) {
+        poke(cell->payload + i * 8, word_of(record->payload, record->len, i));
+    }
+    poke(&cell->use, __atomic_add_fetch(&counters->uses, 1, __ATOMIC_ACQ_REL));
+    poke(&cell->announced, 0);
+    poke(&cell->settled, 0);
+    poke(&cell->range_time, 0);
+    poke(&cell->last, (apr_uint64_t)now);
     put(&cell->count, generation << COUNT_BITS | n);
     put(&cell->state, state_of(CELL_IN_USE, generation, 0));
     return 1;

@@ -27,6 +27,21 @@ UNIT_TESTS += t/unit/test_apikey
 UNIT_TESTS += t/unit/test_clf
 UNIT_TESTS += t/unit/test_decimal
 UNIT_TESTS += t/unit/test_secret
+UNIT_TESTS += t/unit/test_threads
+if THREAD_SANITIZER
+# the same with the tables' own sources, so that every access to them is watched
+UNIT_TESTS += t/unit/test_threads_tsan
+t_unit_test_threads_tsan_SOURCES = t/unit/test_threads.c mod_meterplex/lib/mpx_cells.c mod_meterplex/lib/mpx_counters.c \
+	mod_meterplex/lib/mpx_rate.c mod_meterplex/lib/mpx_uuid.c
+t_unit_test_threads_tsan_CFLAGS = $(AM_CFLAGS) -fsanitize=thread
+t_unit_test_threads_tsan_LDFLAGS = $(AM_LDFLAGS) -fsanitize=thread
+t_unit_test_threads_tsan_LDADD = $(CHECK_LIBS) $(SODIUM_LIBS) $(APR_LIBS) -lm
+UNIT_TESTS += t/unit/test_cache_tsan
+t_unit_test_cache_tsan_SOURCES = t/unit/test_cache.c mod_meterplex/lib/mpx_cache.c
+t_unit_test_cache_tsan_CFLAGS = $(t_unit_test_threads_tsan_CFLAGS)
+t_unit_test_cache_tsan_LDFLAGS = $(t_unit_test_threads_tsan_LDFLAGS)
+t_unit_test_cache_tsan_LDADD = $(t_unit_test_threads_tsan_LDADD)
+endif
 
 if TESTS_ENABLED
 check_PROGRAMS += $(UNIT_TESTS)
