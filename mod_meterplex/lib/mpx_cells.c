@@ -18,8 +18,9 @@ typedef union cell {
     } is;
 } cell_t;
 
-/* The control cell: print is the key that is being given a cell (0: nobody), tat a version that grows with each taking,
- * times 64, plus the index of the cell that is taken. */
+/* The control cell: print is the key that is being given a cell (0: nobody); tat is a version, times 64, plus the index of
+ * the cell that is taken. The version grows with each taking and is the taker's clock, if that is not behind the last one:
+ * by it all helpers judge alike what is free. (58 bits of nanoseconds: nine years since the machine was started.) */
 typedef struct bucket {
     cell_t control;
     cell_t cells[CELLS_IN_BUCKET];
@@ -52,9 +53,11 @@ mpx_cells_t *mpx_cells_attach(void *memory)
 static cell_t load(const cell_t *at)
 {
     cell_t c;
-    /* Two words, maybe of two moments: whatever is done with them is done by a compare-and-swap of both. */
-    c.is.print = __atomic_load_n(&at->is.print, __ATOMIC_ACQUIRE);
+    /* Two words, maybe of two moments: whatever is done with them is done by a compare-and-swap of both. The version of a
+     * control cell is read first: with the print of a later moment the pair has been there, or never comes. The other way
+     * round it could be one that is yet to come, and a search made before it would be taken for one made after it. */
     c.is.tat = __atomic_load_n(&at->is.tat, __ATOMIC_ACQUIRE);
+    c.is.print = __atomic_load_n(&at->is.print, __ATOMIC_ACQUIRE);
     return c;
 }
 
@@ -96,14 +99,22 @@ static cell_t *find(bucket_t *bucket, apr_uint64_t print)
     return NULL;
 }
 
-/* Complete the taking that the control cell announces: ours or another's. Helpers need not be of one mind, since
- * their clocks differ: so nobody clears the control cell before the taken cell has changed from what any other helper
- * may still hold for it. Either it is the announced key's; or, its owner having come back, its arrival time goes up
- * by a nanosecond. A helper that slept then fails, instead of giving a key that has found another cell meanwhile a
- * second one. */
-static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
+/* A caller's clock may be one that was read a while ago; the last taker's is one that has been, too. */
+static apr_uint64_t later(apr_uint64_t now, cell_t control)
+{
+    apr_uint64_t then = control.is.tat >> INDEX_BITS;
+    return then > now ? then : now;
+}
+
+/* Complete the taking that the control cell announces: ours or another's. All helpers judge by the taker's clock. A helper
+ * may have looked at the cell and be asleep: so nobody clears the control cell before the taken cell has changed from
+ * what that one holds. Either it is the announced key's; or, its owner having come back, its arrival time goes up by a
+ * nanosecond, and stays beyond the taker's clock until the control cell is cleared (mpx_cells_refund() sees to that). A
+ * helper that slept then fails, instead of giving a key that has found another cell meanwhile a second one. */
+static void complete(bucket_t *bucket, cell_t announced)
 {
     cell_t *taken = &bucket->cells[announced.is.tat & ((1 << INDEX_BITS) - 1)];
+    apr_uint64_t then = announced.is.tat >> INDEX_BITS;
 
     for (;;) {
         cell_t old = load(taken);
@@ -114,8 +125,8 @@ static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
             break;
         }
         /* Starts as "nothing used": the charge follows as any other does. */
-        if (old.is.print == 0 || old.is.tat <= now ? swap(taken, old, announced.is.print, now)
-                                                   : swap(taken, old, old.is.print, old.is.tat + 1)) {
+        if (old.is.print == 0 || old.is.tat <= then ? swap(taken, old, announced.is.print, then)
+                                                    : swap(taken, old, old.is.print, old.is.tat + 1)) {
             break;
         }
     }
@@ -126,15 +137,18 @@ static void complete(bucket_t *bucket, cell_t announced, apr_uint64_t now)
  * @return 0 when there is none; 1: look again */
 static int take(bucket_t *bucket, cell_t idle, apr_uint64_t print, apr_uint64_t now)
 {
+    apr_uint64_t then = (idle.is.tat >> INDEX_BITS) + 1;
     int i = begin(print), n;
+
+    then = then > now ? then : now;
     for (n = 0; n < CELLS_IN_BUCKET; n++, i = next(i)) {
         cell_t c = load(&bucket->cells[i]);
-        if (c.is.print == 0 || c.is.tat <= now) {
+        if (c.is.print == 0 || c.is.tat <= then) {
             cell_t announced;
             announced.is.print = print;
-            announced.is.tat = ((idle.is.tat >> INDEX_BITS) + 1) << INDEX_BITS | (apr_uint64_t)i;
+            announced.is.tat = then << INDEX_BITS | (apr_uint64_t)i;
             if (swap(&bucket->control, idle, print, announced.is.tat)) {
-                complete(bucket, announced, now);
+                complete(bucket, announced);
             }
             return 1;
         }
@@ -148,6 +162,8 @@ void mpx_cells_look(mpx_cells_t *cells, const void *key, apr_size_t len, const m
     apr_uint64_t print;
     const bucket_t *bucket = place(cells, key, len, &print);
     cell_t *cell, old = { 0 };
+
+    now = later(now, load(&bucket->control));
 
     do {
         cell = find((bucket_t *)bucket, print);
@@ -169,6 +185,7 @@ int mpx_cells_charge(mpx_cells_t *cells, const void *key, apr_size_t len, const 
         /* The control cell is read before the search: a taking that ends in between changes its version, and ours fails. */
         cell_t control = load(&bucket->control), *cell = find(bucket, print), old = { 0 };
 
+        now = later(now, control);
         if (cell) {
             old = load(cell);
         }
@@ -188,10 +205,10 @@ int mpx_cells_charge(mpx_cells_t *cells, const void *key, apr_size_t len, const 
             }
         }
         else if (control.is.print) {
-            complete(bucket, control, now);
+            complete(bucket, control);
         }
-        else if (!take(bucket, control, print, now)) {
-            return 0;
+        else if (!take(bucket, control, print, now) && load(&bucket->control).pair == control.pair) {
+            return 0; /* full, and nobody has taken a cell for this key since it was looked for */
         }
     }
 }
@@ -203,8 +220,12 @@ void mpx_cells_refund(mpx_cells_t *cells, const void *key, apr_size_t len, const
     cell_t *cell;
 
     while ((cell = find(bucket, print)) != NULL) {
-        cell_t old = load(cell);
-        if (old.is.print == print && swap(cell, old, print, old.is.tat > back ? old.is.tat - back : 0)) {
+        cell_t old = load(cell), control = load(&bucket->control);
+        /* While a taking is announced no arrival time goes down: a helper has seen that it is beyond the taker's clock. */
+        if (control.is.print) {
+            complete(bucket, control);
+        }
+        else if (old.is.print == print && swap(cell, old, print, old.is.tat > back ? old.is.tat - back : 0)) {
             return;
         }
     }

@@ -77,7 +77,7 @@ void mpx_gcra_decide(const mpx_rate_t *rate, apr_uint64_t tat, apr_uint64_t now,
     apr_uint64_t interval = mpx_rate_interval(rate), capacity = mpx_rate_charge(rate, rate->burst);
     apr_uint64_t used = tat > now ? tat - now : 0, charge = mpx_rate_charge(rate, cost), left;
 
-    /* A time further ahead than a full burst is a leftover of a greater one; it counts as full, not as for ever. */
+    /* A time further ahead than a full burst is one whose clock is ahead: no key is under two rates. It counts as full. */
     if (used > capacity) {
         used = capacity;
     }

@@ -131,6 +131,16 @@ static void set_key(charge_t *charge, const unsigned char zone[16], const void *
     charge->key_len = 16 + 32;
 }
 
+/* Of the limit in the key's own row. Its rate is part of the key, as a policy's is of its zone: what is left of a use counts
+ * in units of the rate that it was under, and would keep a key that was given more locked out for the old one's period. */
+static void set_own_key(charge_t *charge, const mpx_principal_t *principal)
+{
+    apr_uint64_t subject[5] = { 0, 0, principal->rate.count, principal->rate.period, principal->rate.burst };
+
+    memcpy(subject, principal->id.b, sizeof principal->id.b);
+    set_key(charge, own_zone, subject, sizeof subject);
+}
+
 /* @return 0 when the request has nothing that this policy could count by */
 static int resolve(request_rec *r, mpx_request_t *request, const limit_policy_t *policy, charge_t *charge)
 {
@@ -426,7 +436,7 @@ static int gather(request_rec *r, mpx_request_t *request, int by_ip, charge_t **
         charges[n].name = "api-key"; /* no policy's default name */
         charges[n].cells = key_cells;
         charges[n].cost = 1;
-        set_key(&charges[n++], own_zone, principal->id.b, sizeof principal->id.b);
+        set_own_key(&charges[n++], principal);
     }
     for (i = 0; dir->policies && i < dir->policies->nelts; i++) {
         const limit_policy_t *policy = APR_ARRAY_IDX(dir->policies, i, limit_policy_t *);
@@ -540,7 +550,7 @@ int mpx_limit_key(request_rec *r, const mpx_principal_t *principal, apr_uint64_t
     charge.rate = &principal->rate;
     charge.cells = key_cells;
     charge.cost = cost;
-    set_key(&charge, own_zone, principal->id.b, sizeof principal->id.b);
+    set_own_key(&charge, principal);
     take(&charge, monotonic_now());
     *out = charge.result;
     return 1;

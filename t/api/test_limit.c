@@ -219,6 +219,23 @@ START_TEST(a_key_brings_its_own_limit)
 }
 END_TEST
 
+/* What was used under the old limit is not counted in the new one's units: a day is none of a second. */
+START_TEST(a_limit_that_is_raised_is_heeded_at_once)
+{
+    const char *tenant = h_tenant(h_format("raised-%d", (int)getpid())), *id;
+    const char *key = h_key(tenant, "demo:read", "\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":365}", &id);
+    const char *path = h_format("/v1/tenants/%s/api-keys/%s", tenant, id);
+    const char *asked = h_format("{\"key\":\"%s\",\"cost\":365}", key);
+
+    h_expect_json(h_post("/v1/keys/verify", h_admin_key(), asked), "/valid", "true");
+    h_expect_problem(h_get("/v1/auth/me", key), 429, "rate_limited");
+    h_expect(h_call("PATCH", path, h_admin_key(), "{\"rate_limit\":{\"rate\":100,\"per\":\"second\"}}"), 200);
+    H_WAIT(2, h_get("/v1/auth/me", key)->status == 200);
+    h_expect(h_call("PATCH", path, h_admin_key(), "{\"rate_limit\":{\"rate\":1,\"per\":\"day\",\"burst\":365}}"), 200);
+    H_WAIT(2, h_get("/v1/auth/me", key)->status == 429); /* the old one has not been forgotten */
+}
+END_TEST
+
 static void expect_refused(const char *line, const char *words)
 {
     h_output_t output;
@@ -267,6 +284,7 @@ int main(void)
     tcase_add_test(tcase, addresses_are_limited_first);
     tcase_add_test(tcase, waiting_as_told_lets_through);
     tcase_add_test(tcase, a_key_brings_its_own_limit);
+    tcase_add_test(tcase, a_limit_that_is_raised_is_heeded_at_once);
     tcase_add_test(tcase, wrong_lines_are_refused_by_name);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);

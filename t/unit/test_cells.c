@@ -176,7 +176,7 @@ START_TEST(full_says_so_and_refund_gives_back)
         mpx_cells_look(cells, &k, sizeof k, &rate, NOW, 5, &g);
         ck_assert(g.allowed);
     }
-    ck_assert(mpx_cells_used(cells, NOW) == 0);
+    ck_assert(mpx_cells_used(cells, NOW + 100) == 0); /* each took its cell at a nanosecond of its own */
 }
 END_TEST
 

@@ -125,32 +125,96 @@ END_TEST
 
 static const unsigned char secret[MPX_CELLS_SECRET] = "a secret of test";
 
-/* Cell i, whose time is over for one helper and not for another with an older clock. The first has looked and sleeps;
- * the other gives up on the cell and the key takes another; the first awakes. */
-START_TEST(helpers_of_two_minds_give_one_cell)
+static bucket_t *one_bucket(void)
 {
     mpx_cells_t *cells = mpx_cells_format(zeroed(4096), 1200, secret);
-    bucket_t *bucket = &cells->buckets[0];
-    cell_t announced, seen;
-    int owned = 0;
+    return &cells->buckets[0];
+}
 
-    bucket->cells[0].is.print = 1;
-    bucket->cells[0].is.tat = NOW;
-    announced.is.print = 42; /* whose search begins with cell 0 */
-    announced.is.tat = 1 << INDEX_BITS | 0;
+static cell_t announce(bucket_t *bucket, apr_uint64_t print, apr_uint64_t then, int at)
+{
+    cell_t announced;
+
+    announced.is.print = print;
+    announced.is.tat = then << INDEX_BITS | (apr_uint64_t)at;
     bucket->control = announced;
-    seen = load(&bucket->cells[0]); /* the helper whose now is NOW: it would take the cell, and sleeps */
-    complete(bucket, announced, NOW - 1);
-    ck_assert(load(&bucket->control).is.print == 0);
-    ck_assert(load(&bucket->cells[0]).is.print == 1);
-    ck_assert(take(bucket, load(&bucket->control), 42, NOW - 1)); /* finds cell 1, which is empty */
-    ck_assert(load(&bucket->cells[1]).is.print == 42);
-    ck_assert(!cells_swap(&bucket->cells[0], seen, 42, NOW));
-    complete(bucket, announced, NOW); /* all of what it does when it awakes */
+    return announced;
+}
+
+static int owned(const bucket_t *bucket, apr_uint64_t print)
+{
+    int n = 0;
     for (int i = 0; i < CELLS_IN_BUCKET; i++) {
-        owned += load(&bucket->cells[i]).is.print == 42;
+        n += load(&bucket->cells[i]).is.print == print;
     }
-    ck_assert_int_eq(owned, 1);
+    return n;
+}
+
+/* Cell 0 is announced for a key; a helper has looked at it and sleeps; its owner comes back; another helper gives up on it
+ * and the key takes another; the first awakes. Whether it slept before its look or after it. */
+START_TEST(a_helper_that_slept_gives_no_second_cell)
+{
+    for (int looked = 0; looked < 2; looked++) {
+        bucket_t *bucket = one_bucket();
+        cell_t announced = announce(bucket, 42, NOW, 0), seen; /* 42's search begins with cell 0 */
+
+        bucket->cells[0].is.print = 1;
+        bucket->cells[0].is.tat = NOW;
+        seen = load(&bucket->cells[0]);    /* free by the taker's clock */
+        bucket->cells[0].is.tat = NOW + 5; /* its owner is charged */
+        if (looked) {                      /* another helper has been there, and has not cleared the control cell yet */
+            ck_assert(cells_swap(&bucket->cells[0], load(&bucket->cells[0]), 1, NOW + 6));
+            seen = load(&bucket->cells[0]);
+        }
+        complete(bucket, announced);
+        ck_assert(load(&bucket->control).is.print == 0);
+        ck_assert(load(&bucket->cells[0]).is.print == 1);
+        ck_assert(take(bucket, load(&bucket->control), 42, NOW - 1)); /* an older clock; finds cell 1, which is empty */
+        ck_assert(load(&bucket->cells[1]).is.print == 42);
+        /* what it does when it awakes: all judge by the taker's clock, and what was free is not as it was */
+        ck_assert(looked ? seen.is.tat > announced.is.tat >> INDEX_BITS : !cells_swap(&bucket->cells[0], seen, 42, NOW));
+        complete(bucket, announced);
+        ck_assert_int_eq(owned(bucket, 42), 1);
+    }
+}
+END_TEST
+
+/* A refund comes between a helper that has found the cell's owner back and one that has yet to look. */
+START_TEST(a_refund_waits_for_the_announced_taking)
+{
+    mpx_cells_t *cells = mpx_cells_format(zeroed(4096), 1200, secret);
+    mpx_rate_t rate = { 1, 1, 1 };
+    bucket_t *bucket;
+    apr_uint64_t print;
+    mpx_gcra_t g;
+    cell_t *cell;
+
+    ck_assert(mpx_cells_charge(cells, "owner", 5, &rate, NOW, 1, &g) && g.allowed);
+    bucket = place(cells, "owner", 5, &print);
+    cell = find(bucket, print);
+    announce(bucket, 42, NOW + 5, (int)(cell - bucket->cells));
+    ck_assert(cells_swap(cell, load(cell), print, load(cell).is.tat + 1)); /* the first helper: found it back */
+    mpx_cells_refund(cells, "owner", 5, &rate, 1);
+    ck_assert(load(&bucket->control).is.print == 0);
+    ck_assert(load(cell).is.print == print);
+    ck_assert_int_eq(owned(bucket, 42), 0);
+}
+END_TEST
+
+/* A pair that is read in two steps is one that has been there: the version is not a later one's than the print's. */
+START_TEST(an_announcement_between_two_loads_is_noticed)
+{
+    bucket_t *bucket = one_bucket();
+    cell_t idle = load(&bucket->control), torn;
+
+    /* what load() has when an announcement comes between its two words, and it is completed */
+    torn.is.tat = idle.is.tat;
+    complete(bucket, announce(bucket, 42, NOW, 0));
+    torn.is.print = load(&bucket->control).is.print;
+    ck_assert(torn.is.print == 0);
+    ck_assert(take(bucket, torn, 42, NOW + 1)); /* 1: look again; nothing is announced by it */
+    ck_assert_int_eq(owned(bucket, 42), 1);
+    ck_assert(load(&bucket->control).is.tat >> INDEX_BITS == NOW);
 }
 END_TEST
 
@@ -165,7 +229,9 @@ int main(void)
     }
     tcase_add_test(tcase, a_writer_that_slept_shows_nothing);
     tcase_add_test(tcase, a_drop_between_comparing_and_showing_holds);
-    tcase_add_test(tcase, helpers_of_two_minds_give_one_cell);
+    tcase_add_test(tcase, a_helper_that_slept_gives_no_second_cell);
+    tcase_add_test(tcase, a_refund_waits_for_the_announced_taking);
+    tcase_add_test(tcase, an_announcement_between_two_loads_is_noticed);
     suite_add_tcase(suite, tcase);
     return tap_run(suite);
 }

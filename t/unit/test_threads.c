@@ -92,6 +92,54 @@ START_TEST(limits_are_exact_in_threads)
 }
 END_TEST
 
+/* Only one cell is free, and all ask for one key at once: whoever finds the bucket full then looks again whether the key has
+ * got its cell meanwhile. */
+static struct {
+    mpx_cells_t *cells;
+    int uncounted, passed;
+    pthread_barrier_t begin, end;
+} last;
+
+enum { LAST_ROUNDS = 3000 };
+
+static void *ask_for_the_last(void *baton)
+{
+    mpx_rate_t rate = { 1, 1, 1 };
+
+    for (int round = 0; round < LAST_ROUNDS; round++) {
+        apr_uint64_t now = (apr_uint64_t)NOW + (apr_uint64_t)round * APR_UINT64_C(10000000000);
+        int key = 1000000 + round;
+        mpx_gcra_t g;
+
+        if (pthread_barrier_wait(&last.begin) == PTHREAD_BARRIER_SERIAL_THREAD) {
+            for (int other = 0; other < 62; other++) {
+                ck_assert_int_eq(mpx_cells_charge(last.cells, &other, sizeof other, &rate, now, 1, &g), 1);
+            }
+        }
+        pthread_barrier_wait(&last.end);
+        if (!mpx_cells_charge(last.cells, &key, sizeof key, &rate, now, 1, &g)) {
+            __atomic_fetch_add(&last.uncounted, 1, __ATOMIC_RELAXED);
+        }
+        else if (g.allowed) {
+            __atomic_fetch_add(&last.passed, 1, __ATOMIC_RELAXED);
+        }
+    }
+    return baton;
+}
+
+START_TEST(the_last_cell_is_found_by_all)
+{
+    static const unsigned char secret[MPX_CELLS_SECRET] = "a secret of test";
+
+    last.cells = mpx_cells_format(zeroed(4096), 1200, secret);
+    ck_assert_int_eq(pthread_barrier_init(&last.begin, NULL, THREADS), 0);
+    ck_assert_int_eq(pthread_barrier_init(&last.end, NULL, THREADS), 0);
+    at_once(ask_for_the_last, NULL);
+    ck_assert_int_eq(last.uncounted, 0);
+    ck_assert_int_eq(last.passed, LAST_ROUNDS);
+}
+END_TEST
+
 /* --- mpx_counters ---------------------------------------------------------------------------------------------------- */
 
 static struct {
@@ -180,6 +228,7 @@ int main(void)
     }
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, limits_are_exact_in_threads);
+    tcase_add_test(tcase, the_last_cell_is_found_by_all);
     tcase_add_test(tcase, counts_agree_in_threads);
     suite_add_tcase(suite, tcase);
     return tap_run(suite);
