@@ -103,6 +103,7 @@ const char *ctl_keyfile_wrong(ctl_t *ctl);
 int ctl_rootkey(ctl_t *ctl);
 /* After ctl_rootkey() and ctl_connect_to_work(): is it the installation's? @return CTL_OK, or CTL_FAILED after a message */
 int ctl_rootkey_known(ctl_t *ctl);
+int ctl_rootkey_new(ctl_t *ctl); /* the same for one that the installation is to begin anew with: is it not yet? */
 
 /* --- Migrations (ctl_migrations.c) -------------------------------------------------------------------------------- */
 

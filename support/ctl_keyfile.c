@@ -70,16 +70,34 @@ int ctl_rootkey(ctl_t *ctl)
     return wrong ? ctl_fail("%s cannot be used as root key: %s", ctl->key_file, wrong) : CTL_OK;
 }
 
-int ctl_rootkey_known(ctl_t *ctl)
+static int ask_standing(ctl_t *ctl, mpx_rootkey_standing_e *standing)
 {
-    mpx_rootkey_standing_e standing;
     mpx_call_t call;
 
     ctl_call(ctl, &call, ctl->pool, NULL);
-    if (mpx_rootkey_standing(&call, &standing) != APR_SUCCESS) {
-        return ctl_fail_call(ctl, &call);
-    }
-    return standing == MPX_ROOTKEY_STRANGE
+    return mpx_rootkey_standing(&call, standing) == APR_SUCCESS ? CTL_OK : ctl_fail_call(ctl, &call);
+}
+
+int ctl_rootkey_new(ctl_t *ctl)
+{
+    mpx_rootkey_standing_e standing;
+    int rv = ask_standing(ctl, &standing);
+
+    return rv != CTL_OK ? rv
+        : standing == MPX_ROOTKEY_KNOWN
+        ? ctl_fail("%s is a root key of this installation already; for another key of an administrator: meterplexctl key "
+                   "create --tenant platform --name NAME --scope platform:admin",
+                   ctl->key_file)
+        : CTL_OK;
+}
+
+int ctl_rootkey_known(ctl_t *ctl)
+{
+    mpx_rootkey_standing_e standing;
+    int rv = ask_standing(ctl, &standing);
+
+    return rv != CTL_OK ? rv
+        : standing == MPX_ROOTKEY_STRANGE
         ? ctl_fail("%s is not a root key of this installation, and httpd would know no API key made with it: give the "
                    "file that MeterplexKeyFile names",
                    ctl->key_file)

@@ -180,7 +180,7 @@ int ctl_bootstrap(ctl_t *ctl, int argc, const char *const *argv)
     int rv = ctl_options(ctl, options, argc, argv, 0, 0, NULL);
 
     if (rv != CTL_OK || (rv = ctl_rootkey(ctl)) != CTL_OK || (rv = ctl_connect_to_work(ctl)) != CTL_OK
-        || (!new_rootkey && (rv = ctl_rootkey_known(ctl)) != CTL_OK)) {
+        || (rv = new_rootkey ? ctl_rootkey_new(ctl) : ctl_rootkey_known(ctl)) != CTL_OK) {
         return rv;
     }
     ctl_call(ctl, &call, ctl->pool, NULL);

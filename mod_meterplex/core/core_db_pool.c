@@ -20,8 +20,9 @@
 #define OPEN_PAUSE apr_time_from_msec(100) /* after a connection that could not be had */
 #define PAUSE_DOUBLINGS 5                  /* at each further one it is twice as long, */
 #define OPEN_PAUSE_MAX apr_time_from_sec(2)
-#define MORE_PAUSE apr_time_from_sec(1)    /* the same where there are others */
-#define STOP_PATIENCE apr_time_from_sec(1) /* for transactions that run when a child ends */
+#define MORE_PAUSE apr_time_from_sec(1)          /* the same where there are others */
+#define THREADS_PATIENCE apr_time_from_msec(500) /* they look every 100 ms */
+#define STOP_PATIENCE apr_time_from_sec(1)       /* for transactions that run when a child ends */
 #define IDLE_KEEP apr_time_from_sec(60)
 #define STATEMENT_TIMEOUT apr_time_from_sec(30)
 #define TELL_EVERY apr_time_from_sec(1) /* one of each */
@@ -400,6 +401,7 @@ static apr_status_t pool_stop(void *data)
         core_db_close(p->heart);
         p->heart = NULL;
     }
+    core_jobs_await_threads(THREADS_PATIENCE);
     return APR_SUCCESS;
 }
 

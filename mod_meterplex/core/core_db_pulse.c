@@ -241,6 +241,19 @@ static void speak_up(core_db_pool_t *p)
     core_db_pool_unlock(p);
 }
 
+/* Who looks at the log only must not have to guess why everything is a 503. */
+static void note_access(core_db_pool_t *p, core_db_access_e access)
+{
+    core_db_access_e before = core_db_access();
+
+    mpx_metric_set(metric_access, access);
+    if (access == CORE_DB_NOTHING && before != CORE_DB_NOTHING) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, p->server,
+                     "database: the role lacks rights, or the schema migrations that this build needs (meterplexctl "
+                     "migrate); meterplexctl doctor says more");
+    }
+}
+
 /* Of a standby they cannot be recorded, and need not be: it has them from where it is written to. */
 static void note_root_keys(core_db_pool_t *p, apr_pool_t *scratch, mpx_param_t keys, mpx_rootkey_standing_e standing)
 {
@@ -269,12 +282,12 @@ static void look_at_access(core_db_pool_t *p, apr_pool_t *scratch)
     }
     switch (core_db_exec(p->heart, scratch, &wait, SQL_access, params, 2, &rows, &error)) {
     case CORE_DB_OK:
-        mpx_metric_set(metric_access, mpx_rows_int(rows, 0, 0));
+        note_access(p, (core_db_access_e)mpx_rows_int(rows, 0, 0));
         note_root_keys(p, scratch, params[1], (mpx_rootkey_standing_e)mpx_rows_int(rows, 0, 1));
         break;
     case CORE_DB_ERROR: /* no such table or schema, or no right to it (classes 42, 3F); anything else will pass */
         if (strncmp(error.state, "42", 2) == 0 || strncmp(error.state, "3F", 2) == 0) {
-            mpx_metric_set(metric_access, CORE_DB_NOTHING);
+            note_access(p, CORE_DB_NOTHING);
         }
         break;
     case CORE_DB_LOST:

@@ -171,6 +171,7 @@ static const char *guard_again(apr_pool_t *pool)
 {
     struct stat st;
     const char *wrong;
+    mpx_uuid_t id;
 
     if (!leads_to(path_of(pool, held->directory, "lock"), held->lock)) {
         int fd = take_lock(pool, held->directory, &wrong);
@@ -179,9 +180,13 @@ static const char *guard_again(apr_pool_t *pool)
         }
         held->lock = fd;
     }
-    return lstat(path_of(pool, held->directory, "node.id"), &st) != 0 && errno == ENOENT
-        ? write_node_id(pool, held->directory, &held->node_id)
-        : NULL;
+    if (lstat(path_of(pool, held->directory, "node.id"), &st) != 0 && errno == ENOENT) {
+        return write_node_id(pool, held->directory, &held->node_id);
+    }
+    wrong = open_node_id(pool, held->directory, &id);
+    return wrong                              ? wrong
+        : mpx_uuid_equal(&id, &held->node_id) ? NULL
+                                              : "node.id is another than this server's: put the right one there";
 }
 
 /* @return NULL, or what is wrong (a sentence that says what to do) */
@@ -199,7 +204,8 @@ static const char *look(apr_pool_t *pool)
         wrong = apr_psprintf(pool,
                              has_no_name(file->fd)
                                  ? "%s has been removed: stop httpd, which writes it there again, and start it"
-                                 : "%s has been moved away: move it back, or stop httpd and start it with a new one",
+                                 : "%s has been moved away: move it back; or, when nothing waits in it "
+                                   "(meterplex_usage_pending), stop httpd and start it with a new one",
                              file->name);
     }
     return wrong;
@@ -288,7 +294,7 @@ static void write_back(apr_pool_t *pool, server_rec *s, const held_file_t *file)
                  held->directory, file->name, part, wrong);
 }
 
-/* The process pool goes, and the parent with it: its children have ended. A child's exit() comes here, too. */
+/* The process pool goes, and the parent with it: its children have ended. With -X it is a child, too. */
 static apr_status_t end(void *data)
 {
     server_rec *s = data;

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ap_mpm.h"
 #include "apr_strings.h"
@@ -38,6 +40,7 @@ typedef struct job {
     int index;
     /* of this child */
     int failures;
+    pid_t thread; /* that runs it; 0: it has not yet */
     apr_time_t not_before;
     mpx_metric_t runs, failed, duration;
 } job_t;
@@ -117,6 +120,22 @@ int core_jobs_end(apr_interval_time_t longest)
     running = life.running;
     apr_thread_mutex_unlock(life.mutex);
     return running == 0;
+}
+
+/* A thread that has connected to the database once carries something of libkrb5's (by libpq), which it gives back when it
+ * ends: after exit() has begun to take that library down the process aborts over it. So whoever has been in a job is waited
+ * for until it is no more; mod_watchdog's threads look every tenth of a second whether the child is ending. */
+void core_jobs_await_threads(apr_interval_time_t longest)
+{
+    apr_time_t deadline = mpx_monotonic() + longest;
+    int i;
+
+    for (i = 0; i < njobs; i++) {
+        pid_t thread = __atomic_load_n(&jobs[i].thread, __ATOMIC_ACQUIRE);
+        while (thread && syscall(SYS_tgkill, getpid(), thread, 0) == 0 && mpx_monotonic() < deadline) {
+            apr_sleep(apr_time_from_msec(2));
+        }
+    }
 }
 
 static int enter(void)
@@ -288,6 +307,9 @@ static apr_status_t on_watchdog(int state, void *data, apr_pool_t *pool)
     job_t *job = data;
 
     if (state == AP_WATCHDOG_STATE_RUNNING && !mpx_job_stopping() && mpx_monotonic() >= job->not_before && enter()) {
+        if (job->thread == 0) {
+            __atomic_store_n(&job->thread, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+        }
         if (job->scope == MPX_JOB_CHILD || node_lease_held(job)) {
             run_job(job, pool);
             apr_pool_clear(pool); /* rows of the database are given back before the job counts as left */

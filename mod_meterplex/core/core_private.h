@@ -88,6 +88,7 @@ void core_jobs_child_init(apr_pool_t *pchild, server_rec *s); /* before mod_watc
 /* While the child ends, from its main thread: no job begins any more; wait until none runs.
  * @param longest  microseconds; below 0: without end @return 1 when none runs */
 int core_jobs_end(apr_interval_time_t longest);
+void core_jobs_await_threads(apr_interval_time_t longest); /* after core_jobs_end(): their threads have ended, too */
 /* For a job that is about to do what takes long: until then it stays this child's. */
 void core_job_hold(mpx_job_t *run, apr_interval_time_t longest);
 
@@ -106,6 +107,7 @@ void core_problem_register(apr_pool_t *pool); /* error filter and its hook */
 /* The problem document, and the fields that go with it (into err_headers_out). */
 const char *core_problem_text(request_rec *r, const mpx_request_t *request, const mpx_problem_t *problem, int status,
                               apr_size_t *len);
+int core_problem_is_told(request_rec *r); /* is an error of httpd's told by a problem document? */
 void core_problem_fields(request_rec *r, const mpx_problem_t *problem, int status);
 apr_status_t core_tenant_exists(mpx_call_t *call, const mpx_uuid_t *tenant);
 

@@ -105,7 +105,10 @@ static const char *words_of_status(apr_pool_t *pool, int status, const char **co
     if (title == NULL || strtol(line, NULL, 10) != status) {
         title = " Error"; /* a status that httpd does not know */
     }
-    name = to = apr_pstrdup(pool, ++title);
+    title = status == 414 ? "URI Too Long" /* RFC 9110; httpd's are older */
+        : status == 416   ? "Range Not Satisfiable"
+                          : title + 1;
+    name = to = apr_pstrdup(pool, title);
     for (line = title; *line; line++) {
         if (apr_isalnum(*line)) {
             *to++ = (char)apr_tolower(*line);
@@ -250,15 +253,18 @@ static apr_status_t write_problem(ap_filter_t *f, apr_bucket_brigade *bb)
     return ap_pass_brigade(f->next, ours);
 }
 
-static int is_ours(request_rec *r)
+int core_problem_is_told(request_rec *r)
 {
     const core_dir_t *dir = r->per_dir_config ? ap_get_module_config(r->per_dir_config, &meterplex_module) : NULL;
     const char *auth;
 
+    if (mpx_request_get(r)->placed == MPX_LOCATED) {
+        return mpx_request_get(r)->told;
+    }
     if (dir && dir->problem >= 0) {
         return dir->problem;
     }
-    if (!mpx_request_get(r)->placed) {
+    if (mpx_request_get(r)->placed == MPX_NOWHERE) {
         return 1; /* malformed, or not arrived in time: which section it was meant for nobody knows */
     }
     if (mpx_request_get(r)->problem.code != MPX_P_NONE || (r->handler && strcmp(r->handler, "meterplex-api") == 0)) {
@@ -278,7 +284,7 @@ static int has_text_of_its_own(request_rec *r)
 
 static void on_insert_error_filter(request_rec *r)
 {
-    if (r->status >= 400 && is_ours(r) && !has_text_of_its_own(r)) {
+    if (r->status >= 400 && core_problem_is_told(r) && !has_text_of_its_own(r)) {
         ap_add_output_filter_handle(problem_filter, NULL, r, r->connection);
     }
 }
@@ -308,7 +314,7 @@ static void on_insert_filter(request_rec *r)
 
     if (r->main == NULL && r->proxyreq == PROXYREQ_NONE && strcmp(handler, "meterplex-api") != 0
         && (apr_table_get(r->headers_in, "If-Match") || apr_table_get(r->headers_in, "If-Unmodified-Since"))
-        && is_ours(r)) {
+        && core_problem_is_told(r)) {
         ap_add_output_filter_handle(precondition_filter, NULL, r, r->connection);
     }
 }

@@ -191,10 +191,25 @@ static int on_post_read_request(request_rec *r)
     return DECLINED;
 }
 
-/* Its sections have been walked by now. */
+/* <Location> sections have been walked by now. What they say of errors is noted: while httpd walks directories and files
+ * they are put aside, and are not there when it fails. */
 static int on_translate_name(request_rec *r)
 {
-    mpx_request_get(r)->placed = 1;
+    mpx_request_t *request = mpx_request_get(r);
+
+    if (r->main == NULL) {
+        request->placed = MPX_PLACED;
+        request->told = core_problem_is_told(r);
+        request->placed = MPX_LOCATED;
+    }
+    return DECLINED;
+}
+
+static int on_post_perdir_config(request_rec *r)
+{
+    if (r->main == NULL) {
+        mpx_request_get(r)->placed = MPX_PLACED;
+    }
     return DECLINED;
 }
 
@@ -234,13 +249,14 @@ const mpx_principal_t *mpx_request_known(request_rec *r)
     mpx_request_t *request = mpx_request_get(r);
     const mpx_principal_t *principal;
 
-    if (!request->authenticated && !request->asked && r->per_dir_config && !ap_is_HTTP_ERROR(r->status)) {
+    if (!request->authenticated && !request->asking && r->per_dir_config && !ap_is_HTTP_ERROR(r->status)) {
         const char *type;
-        request->asked = 1; /* AuthType may be an expression, too, and ask the same */
+        request->asking = 1; /* AuthType may be an expression, too, and ask the same */
         type = ap_auth_type(r);
-        request->asked = 0;
-        if (type && ap_cstr_casecmp(type, "Meterplex") == 0 && mpx_request_principal(r, &principal) != APR_SUCCESS) {
-            return NULL; /* authentication will tell */
+        request->asking = 0;
+        if (type && ap_cstr_casecmp(type, "Meterplex") == 0) {
+            (void)mpx_request_principal(r, &principal); /* what is wrong is told when the answer is made */
+            request->unknown = request->principal == NULL;
         }
     }
     return request->principal;
@@ -274,30 +290,38 @@ int mpx_request_admit(request_rec *r)
     return request->admission;
 }
 
-/* --- An upstream's own X-Request-Id ----------------------------------------------------------------------------------------------------- */
+/* --- An upstream's own fields ----------------------------------------------------------------------------------------------------------- */
 
-/* Ours stands in err_headers_out, which httpd lays over headers_out: an upstream's would be sent beside it. */
-static apr_status_t one_request_id(ap_filter_t *f, apr_bucket_brigade *bb)
+/* Ours stand in err_headers_out, which httpd lays over headers_out: an upstream's would be sent beside them. */
+static apr_status_t ours_alone(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    apr_table_unset(f->r->headers_out, "X-Request-Id");
+    static const char *const names[] = { "X-Request-Id", "RateLimit", "RateLimit-Policy" };
+    apr_size_t i;
+
+    for (i = 0; i < sizeof names / sizeof *names; i++) {
+        if (apr_table_get(f->r->err_headers_out, names[i])) {
+            apr_table_unset(f->r->headers_out, names[i]);
+        }
+    }
     ap_remove_output_filter(f);
     return ap_pass_brigade(f->next, bb);
 }
 
-static ap_filter_rec_t *id_filter;
+static ap_filter_rec_t *fields_filter;
 
 static void on_insert_filter(request_rec *r)
 {
     if (r->proxyreq != PROXYREQ_NONE) {
-        ap_add_output_filter_handle(id_filter, NULL, r, r->connection);
+        ap_add_output_filter_handle(fields_filter, NULL, r, r->connection);
     }
 }
 
 void core_request_register(apr_pool_t *pool)
 {
-    id_filter = ap_register_output_filter("METERPLEX_REQUEST_ID", one_request_id, NULL, AP_FTYPE_CONTENT_SET);
+    fields_filter = ap_register_output_filter("METERPLEX_REQUEST_ID", ours_alone, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_post_read_request(on_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(on_translate_name, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_perdir_config(on_post_perdir_config, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_read_request(on_post_read_request_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_insert_filter(on_insert_filter, NULL, NULL, APR_HOOK_LAST);
 }

@@ -24,13 +24,20 @@
 
 /* --- The request ---------------------------------------------------------------------------------------------------- */
 
+/* mpx_request_t.placed: nothing; by <Location>; by all sections, files and directories included. */
+enum { MPX_NOWHERE = 0,
+       MPX_LOCATED = 1,
+       MPX_PLACED = 2 };
+
 /* Context of a client's request; its subrequests and internal redirects share it. */
 typedef struct mpx_request {
     const char *id;                   /* X-Request-Id */
     mpx_trace_t trace;                /* of this server's span */
-    int placed;                       /* its sections are known: errors of httpd's before that have none */
+    int placed;                       /* how far its sections are known; errors of httpd's come at any time */
+    int told;                         /* MPX_LOCATED: whether a problem document tells of errors */
     int authenticated;                /* mpx_request_principal() has run: its outcome stands */
-    int asked;                        /* within mpx_request_known() */
+    int asking;                       /* within mpx_request_known() */
+    int unknown;                      /* an expression has asked who it is, and it was nobody */
     apr_status_t auth_status;
     const mpx_principal_t *principal; /* or NULL */
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */

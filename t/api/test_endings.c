@@ -21,7 +21,7 @@ static void up(void)
     upstream = h_httpd_make("upstream", 0,
                             "LogFormat \"[%{X-Request-Id}i] [%{traceparent}i] [%{X-Mine}i]\" fields\nCustomLog "
                             "fields.log fields\nRedirect 401 /closed\nRedirect 403 /shut\n"
-                            "RedirectMatch 412 /stale\n");
+                            "RedirectMatch 412 /stale\nHeader always set RateLimit \"\\\"its\\\";r=1;t=1\"\n");
     h_httpd_start(upstream);
     /* MeterplexProblem is left as it comes */
     h_httpd_configure(h_main_httpd,
@@ -160,6 +160,7 @@ START_TEST(an_upstreams_refusal_stays_what_it_is)
     h_expect(h_get("/sold/overridden/closed", key), 401);
     h_expect(h_get("/sold/overridden/shut", key), 403);
     h_expect(h_get("/sold/proxied/closed", key), 401);
+    ck_assert_ptr_null(strstr(h_header(h_get("/sold/proxied/closed", key), "ratelimit"), "its")); /* one field, ours */
     h_expect_problem(h_get("/sold/overridden/closed", NULL), 401, "unauthenticated");
     /* a look ahead asks authorization of a subrequest, too */
     h_expect_problem(h_get("/sold/seen/closed", key), 401, "unauthenticated");
@@ -212,6 +213,7 @@ START_TEST(malformed_requests_get_problems)
         { "POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: sideways\r\n\r\n", 400 },
         { "GET / HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n", 400 },
     };
+    char long_path[400] = "/sold/";
     const char *log;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -226,6 +228,9 @@ START_TEST(malformed_requests_get_problems)
     ck_assert_ptr_nonnull(strstr(log, "\"trace_id\":\""));
     ck_assert_ptr_null(strstr(log, "\"trace_id\":\"00000000000000000000000000000000\""));
     h_expect_problem(h_call("FETCH", "/sold/large", fresh_key(), NULL), 501, "not_implemented");
+    /* httpd has put the section aside while it walks directories */
+    memset(long_path + 6, 'a', 300);
+    h_expect_problem(h_get(long_path, NULL), 403, "forbidden");
     /* a page of the site's own stays as it is */
     ck_assert_ptr_null(strstr(h_header(h_get("/nothing", NULL), "content-type"), "json"));
 }

@@ -234,6 +234,7 @@ END_TEST
 /* The root key is lost, and with it every API key. */
 START_TEST(a_new_root_key_after_the_old_one_is_lost)
 {
+    h_output_t again;
     const char *url = h_pg_url("meterplex"), *lost_key = h_key(h_tenant("lost"), "demo:read", NULL, NULL), *admin;
     const char *fresh_file = h_format("%s/fresh.key", h_dir());
     int before = atoi(h_sql("SELECT count(*) FROM core.root_keys"));
@@ -245,6 +246,8 @@ START_TEST(a_new_root_key_after_the_old_one_is_lost)
     admin = h_ctl_ok("bootstrap", "--new-root-key", "--database", url, "--key-file", fresh_file, NULL);
     admin = h_format("%.*s", (int)strcspn(admin, "\n"), admin);
     ck_assert(recorded(before + 1));
+    again = h_ctl("bootstrap", "--new-root-key", "--database", url, "--key-file", fresh_file, NULL);
+    ck_assert_ptr_nonnull(strstr(again.error, "is a root key of this installation already"));
     ck_assert_str_eq(h_sql("SELECT actor FROM audit.entries WHERE action = 'root_key.replace'"), "system");
     H_WAIT(10, root_key_is("ok"));
     h_expect(h_get("/v1/tenants", admin), 200);

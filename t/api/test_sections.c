@@ -159,7 +159,8 @@ START_TEST(expressions_know_who_asks)
     H_WAIT(3, counted(key, "know.request", "3"));
     h_expect_problem(h_get("/who/x", NULL), 401, "unauthenticated");
     h_expect_problem(h_get("/who/x", "mpx_live_x"), 401, "invalid_api_key");
-    h_expect_problem(h_get("/expr/x", NULL), 403, "forbidden");
+    h_expect_problem(h_get("/expr/x", NULL), 401, "unauthenticated");
+    h_expect_problem(h_get("/expr/x", "mpx_live_x"), 401, "invalid_api_key");
     h_expect(h_get("/expr/x", key), 404);
     H_WAIT(3, counted(key, "expr.request", "1"));
     h_expect(h_get("/anybody/x", key), 404); /* nobody is asked there */

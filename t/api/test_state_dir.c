@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #define REMOVED "counters has been removed: stop httpd, which writes it there again, and start it"
-#define MOVED "counters has been moved away: move it back, or stop httpd and start it with a new one"
+#define MOVED                                                                                                         \
+    "counters has been moved away: move it back; or, when nothing waits in it (meterplex_usage_pending), stop httpd " \
+    "and start it with a new one"
 #define LOOKED 25 /* seconds in which the parent has looked: httpd's own interval of some ten, and a busy machine */
 
 static const char conf[] = "<Location \"/sold\">\n  AuthType Meterplex\n  Require meterplex-scope demo:read\n  "
@@ -233,6 +235,18 @@ START_TEST(a_directory_that_another_server_took_loses_nothing)
 }
 END_TEST
 
+START_TEST(another_id_is_told)
+{
+    const char *id = h_read_file(in_state("node.id"));
+
+    h_file(in_state("node.id"), "0190a3c0-1111-7222-8333-444455556666");
+    H_WAIT(LOOKED, state_is("degraded"));
+    ck_assert_int_eq(said("node.id is another than this server's: put the right one there"), 1);
+    h_file(in_state("node.id"), id);
+    H_WAIT(LOOKED, state_is("ok"));
+}
+END_TEST
+
 /* The file is as large as it was made; who asks for another size is told. */
 START_TEST(another_size_is_told)
 {
@@ -254,6 +268,7 @@ int main(void)
     tcase_add_test(tcase, a_counter_file_moved_aside_loses_nothing);
     tcase_add_test(tcase, a_directory_removed_before_a_stop_loses_nothing);
     tcase_add_test(tcase, a_directory_that_another_server_took_loses_nothing);
+    tcase_add_test(tcase, another_id_is_told);
     tcase_add_test(tcase, another_size_is_told);
     suite_add_tcase(suite, tcase);
     return h_run(suite, up);
