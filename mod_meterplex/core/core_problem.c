@@ -227,6 +227,19 @@ static apr_status_t write_problem(ap_filter_t *f, apr_bucket_brigade *bb)
         apr_table_unset(r->err_headers_out, "WWW-Authenticate");
         apr_table_unset(r->headers_out, "WWW-Authenticate");
     }
+    if (r->status == HTTP_FORBIDDEN && request->unknown && request->allowed != r) {
+        /* Authorization has said no because an expression found nobody, or nobody could be found: httpd has asked for no
+         * authentication then, and the answer is what that would have said. */
+        problem = request->call.problem;
+        if (request->auth_status == APR_SUCCESS) {
+            memset(&problem, 0, sizeof problem);
+            problem.code = MPX_P_UNAUTHENTICATED;
+            problem.detail = "This needs a credential: Authorization: Bearer, or X-API-Key.";
+        }
+        request->problem = problem;
+        r->status = mpx_problem_status(problem.code);
+        r->status_line = NULL;
+    }
     if (r->status == HTTP_BAD_GATEWAY && apr_table_get(r->notes, "proxy_timedout")) {
         r->status = HTTP_GATEWAY_TIME_OUT; /* mod_proxy_http tells the two apart in this note only */
         r->status_line = NULL;
@@ -258,8 +271,8 @@ int core_problem_is_told(request_rec *r)
     const core_dir_t *dir = r->per_dir_config ? ap_get_module_config(r->per_dir_config, &meterplex_module) : NULL;
     const char *auth;
 
-    if (mpx_request_get(r)->placed == MPX_LOCATED) {
-        return mpx_request_get(r)->told;
+    if (mpx_request_get(r)->placed == MPX_LOCATED && mpx_request_get(r)->located == r) {
+        return mpx_request_get(r)->told; /* where an error document fails, the first request answers, which had its place */
     }
     if (dir && dir->problem >= 0) {
         return dir->problem;

@@ -200,6 +200,7 @@ static int on_translate_name(request_rec *r)
     if (r->main == NULL) {
         request->placed = MPX_PLACED;
         request->told = core_problem_is_told(r);
+        request->located = r;
         request->placed = MPX_LOCATED;
     }
     return DECLINED;
@@ -210,6 +211,18 @@ static int on_post_perdir_config(request_rec *r)
     if (r->main == NULL) {
         mpx_request_get(r)->placed = MPX_PLACED;
     }
+    return DECLINED;
+}
+
+static int on_access_checker(request_rec *r)
+{
+    mpx_request_get(r)->checking = 1;
+    return DECLINED;
+}
+
+static int on_fixups(request_rec *r)
+{
+    mpx_request_get(r)->checking = 0;
     return DECLINED;
 }
 
@@ -249,14 +262,14 @@ const mpx_principal_t *mpx_request_known(request_rec *r)
     mpx_request_t *request = mpx_request_get(r);
     const mpx_principal_t *principal;
 
-    if (!request->authenticated && !request->asking && r->per_dir_config && !ap_is_HTTP_ERROR(r->status)) {
+    if (request->principal == NULL && !request->asking && r->per_dir_config && !ap_is_HTTP_ERROR(r->status)) {
         const char *type;
         request->asking = 1; /* AuthType may be an expression, too, and ask the same */
         type = ap_auth_type(r);
         request->asking = 0;
         if (type && ap_cstr_casecmp(type, "Meterplex") == 0) {
             (void)mpx_request_principal(r, &principal); /* what is wrong is told when the answer is made */
-            request->unknown = request->principal == NULL;
+            request->unknown = request->checking && request->principal == NULL;
         }
     }
     return request->principal;
@@ -321,6 +334,8 @@ void core_request_register(apr_pool_t *pool)
     fields_filter = ap_register_output_filter("METERPLEX_REQUEST_ID", ours_alone, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_post_read_request(on_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(on_translate_name, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_access_checker(on_access_checker, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_fixups(on_fixups, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_perdir_config(on_post_perdir_config, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_post_read_request(on_post_read_request_last, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_insert_filter(on_insert_filter, NULL, NULL, APR_HOOK_LAST);

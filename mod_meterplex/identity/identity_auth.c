@@ -104,8 +104,6 @@ apr_status_t identity_authenticate(request_rec *r, mpx_request_t *request, const
 
 /* --- AuthType Meterplex ------------------------------------------------------------------------------------------------------------ */
 
-#define NEED_CREDENTIAL "This needs a credential: Authorization: Bearer, or X-API-Key."
-
 static int is_ours(request_rec *r)
 {
     const char *type = ap_auth_type(r);
@@ -125,7 +123,8 @@ int identity_check_authn(request_rec *r)
         status = mpx_problem_status(mpx_request_get(r)->problem.code);
     }
     else if (principal == NULL) {
-        status = mpx_problem_raise(r, MPX_P_UNAUTHENTICATED, NEED_CREDENTIAL);
+        status = mpx_problem_raise(r, MPX_P_UNAUTHENTICATED,
+                                   "This needs a credential: Authorization: Bearer, or X-API-Key.");
     }
     else {
         r->user = (char *)mpx_principal_text(r->pool, principal);
@@ -156,35 +155,12 @@ static int is_denial(const mpx_request_t *request)
         && (request->problem.code == MPX_P_INSUFFICIENT_SCOPE || request->problem.code == MPX_P_FORBIDDEN);
 }
 
-/* A line of authorization has said no because an expression found nobody, or nobody could be found: httpd has asked for no
- * authentication then, and the answer is what that would have said. @return 1 when it is */
-static int refused_unknown(request_rec *r)
-{
-    mpx_request_t *request = mpx_request_get(r);
-
-    if (!request->unknown || !is_ours(r)) {
-        return 0;
-    }
-    if (request->auth_status != APR_SUCCESS) {
-        request->problem = request->call.problem;
-    }
-    else {
-        mpx_problem_raise(r, MPX_P_UNAUTHENTICATED, NEED_CREDENTIAL);
-    }
-    r->status = mpx_problem_status(request->problem.code);
-    r->status_line = NULL;
-    return 1;
-}
-
 /* A caller who is known but not allowed: httpd answers 401 unless AuthzSendForbiddenOnFailure is On. That would send a
  * client for a better credential that there is not, so the answer is made what it means. */
 void identity_forbid(request_rec *r)
 {
     if (mpx_request_get(r)->allowed == r) {
         return; /* the upstream's own word, by ProxyErrorOverride */
-    }
-    if (r->status == HTTP_FORBIDDEN && refused_unknown(r)) {
-        return;
     }
     if (r->status == HTTP_UNAUTHORIZED && r->user && r->ap_auth_type && strcmp(r->ap_auth_type, "Meterplex") == 0) {
         if (!is_denial(mpx_request_get(r))) {

@@ -34,10 +34,12 @@ typedef struct mpx_request {
     const char *id;                   /* X-Request-Id */
     mpx_trace_t trace;                /* of this server's span */
     int placed;                       /* how far its sections are known; errors of httpd's come at any time */
-    int told;                         /* MPX_LOCATED: whether a problem document tells of errors */
+    int told;                         /* MPX_LOCATED: whether a problem document tells of errors, */
+    const request_rec *located;       /* of this one */
+    int checking;                     /* authorization goes on */
     int authenticated;                /* mpx_request_principal() has run: its outcome stands */
     int asking;                       /* within mpx_request_known() */
-    int unknown;                      /* an expression has asked who it is, and it was nobody */
+    int unknown;                      /* an expression of authorization's has asked who it is, and it was nobody */
     apr_status_t auth_status;
     const mpx_principal_t *principal; /* or NULL */
     mpx_call_t call;                  /* pool of the first request; tenant: the principal's */

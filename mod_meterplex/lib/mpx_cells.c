@@ -118,7 +118,9 @@ static void complete(bucket_t *bucket, cell_t announced)
 
     for (;;) {
         cell_t old = load(taken);
-        if (load(&bucket->control).pair != announced.pair) {
+        /* Both words at one moment, after the cell was looked at: in two loads the version could still be this announcement's
+         * and the print the same key's next one's. */
+        if (!swap(&bucket->control, announced, announced.is.print, announced.is.tat)) {
             return; /* somebody has */
         }
         if (old.is.print == announced.is.print) {
@@ -141,6 +143,9 @@ static int take(bucket_t *bucket, cell_t idle, apr_uint64_t print, apr_uint64_t 
     int i = begin(print), n;
 
     then = then > now ? then : now;
+    if (then >> (64 - INDEX_BITS)) {
+        return 0; /* the nine years are over */
+    }
     for (n = 0; n < CELLS_IN_BUCKET; n++, i = next(i)) {
         cell_t c = load(&bucket->cells[i]);
         if (c.is.print == 0 || c.is.tat <= then) {

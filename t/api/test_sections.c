@@ -24,6 +24,14 @@ static const char conf[] =
     "    MeterplexMeter know.request\n  </If>\n</Location>\n"
     "<Location \"/expr\">\n  AuthType Meterplex\n  Require expr %{METERPLEX_KEY_ID} =~ /^key_/\n"
     "  MeterplexMeter expr.request\n</Location>\n"
+    "<Location \"/both\">\n  AuthType Meterplex\n  <RequireAll>\n    Require meterplex-scope demo:read\n"
+    "    Require expr %{METERPLEX_TENANT_ID} =~ /^ten_/\n  </RequireAll>\n</Location>\n"
+    "<Location \"/expr/html\">\n  MeterplexProblem Off\n</Location>\n"
+    "<Location \"/far\">\n  AuthType Meterplex\n  Require ip 10.9.9.9\n"
+    "  <If \"%{METERPLEX_TENANT_ID} == 'x'\">\n    MeterplexMeter none\n  </If>\n</Location>\n"
+    "<Location \"/lost\">\n  AuthType Meterplex\n  Require all granted\n  ErrorDocument 404 /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n</Location>\n"
     "<Location \"/anybody\">\n  <If \"-n %{METERPLEX_TENANT_ID}\">\n    Require all denied\n  </If>\n</Location>\n"
     "<Location \"/self\">\n  AuthType \"%{METERPLEX_KEY_ID}\"\n  Require valid-user\n</Location>\n"
     "RemoteIPHeader X-Real\nRemoteIPInternalProxy 127.0.0.1\n"
@@ -161,6 +169,13 @@ START_TEST(expressions_know_who_asks)
     h_expect_problem(h_get("/who/x", "mpx_live_x"), 401, "invalid_api_key");
     h_expect_problem(h_get("/expr/x", NULL), 401, "unauthenticated");
     h_expect_problem(h_get("/expr/x", "mpx_live_x"), 401, "invalid_api_key");
+    h_expect_header(h_get("/expr/x", NULL), "www-authenticate", "Bearer realm=\"meterplex\"");
+    h_expect_problem(h_get("/both/x", NULL), 401, "unauthenticated");
+    h_expect_problem(h_get("/both/x", "mpx_live_x"), 401, "invalid_api_key");
+    h_expect(h_get("/both/x", key), 404);
+    h_expect(h_get("/expr/html/x", NULL), 403);                        /* httpd's own page says what the status says */
+    h_expect_problem(h_get("/far/x", "mpx_live_x"), 403, "forbidden"); /* <If> has asked, and nobody was refused for it */
+    h_expect_problem(h_get("/lost/x", NULL), 404, "not_found");        /* its error document fails before it has a place */
     h_expect(h_get("/expr/x", key), 404);
     H_WAIT(3, counted(key, "expr.request", "1"));
     h_expect(h_get("/anybody/x", key), 404); /* nobody is asked there */
