@@ -5,7 +5,9 @@
 
 #include <sodium.h>
 
+#ifndef CELLS_IN_BUCKET /* a test takes fewer */
 #define CELLS_IN_BUCKET 63
+#endif
 #define INDEX_BITS 6 /* of the control cell's version, for the index of a cell */
 
 typedef unsigned __int128 pair_t;
@@ -118,8 +120,8 @@ static void complete(bucket_t *bucket, cell_t announced)
 
     for (;;) {
         cell_t old = load(taken);
-        /* Both words at one moment, after the cell was looked at: in two loads the version could still be this announcement's
-         * and the print the same key's next one's. */
+        /* Both words at one moment, after the cell was looked at: in two loads the version could still be this
+         * announcement's and the print the same key's next one's. */
         if (!swap(&bucket->control, announced, announced.is.print, announced.is.tat)) {
             return; /* somebody has */
         }

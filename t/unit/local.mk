@@ -27,6 +27,7 @@ UNIT_TESTS += t/unit/test_apikey
 UNIT_TESTS += t/unit/test_clf
 UNIT_TESTS += t/unit/test_decimal
 UNIT_TESTS += t/unit/test_secret
+UNIT_TESTS += t/unit/test_interleavings
 UNIT_TESTS += t/unit/test_threads
 if THREAD_SANITIZER
 # the same with the tables' own sources, so that every access to them is watched
