@@ -1,7 +1,7 @@
 /* mpx_cells under a scheduler of our own: a few tasks charge, refund, sleep between any two instructions that others can
- * see, and some are killed there. Whatever the order, a key has one cell at the most, and its limit holds. POSIX has given up the
- * functions for contexts, and glibc has not. Each time other orders are tried: some mistakes need more runs than one test
- * has. */
+ * see, and some are killed there. Whatever the order, a key has one cell at the most, and its limit holds. POSIX has given
+ * up the functions for contexts, and glibc has not. Each time other orders are tried: some mistakes need more runs than one
+ * test has. */
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
